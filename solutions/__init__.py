@@ -1,0 +1,1 @@
+"""Reference implementations: one importable, typed module per mechanism, tasks beside them."""

@@ -1,0 +1,33 @@
+"""One line that states the shapes a function expects and says clearly what came instead."""
+
+from torch import Tensor
+
+
+def require_shapes(**arguments: tuple[Tensor, str]) -> dict[str, int]:
+    """Check tensors against named axes; an axis named twice must have the same size everywhere.
+
+    arguments  name=(tensor, "axis axis ..."), for example key=(key, "batch heads word")
+    returns    the size of every named axis
+
+    Raises ValueError that names the argument, its shape, the shape expected and who fixed each size.
+
+    >>> import torch
+    >>> require_shapes(memory=(torch.zeros(2, 5, 3), "batch cells word"), key=(torch.zeros(2, 3), "batch word"))
+    {'batch': 2, 'cells': 5, 'word': 3}
+    """
+    sizes: dict[str, int] = {}
+    fixed_by: dict[str, str] = {}
+    for name, (tensor, axes_text) in arguments.items():
+        axes = axes_text.split()
+        agrees = tensor.dim() == len(axes) and all(
+            sizes.get(axis, size) == size for axis, size in zip(axes, tensor.shape, strict=True)
+        )
+        if not agrees:
+            expected = ", ".join(f"{axis} {sizes[axis]}" if axis in sizes else axis for axis in axes)
+            witnesses = sorted({fixed_by[axis] for axis in axes if axis in fixed_by})
+            because = f" as {' and '.join(witnesses)} has it" if witnesses else ""
+            raise ValueError(f"{name} must be ({expected}){because}, got {tuple(tensor.shape)}")
+        for axis, size in zip(axes, tensor.shape, strict=True):
+            sizes.setdefault(axis, size)
+            fixed_by.setdefault(axis, name)
+    return sizes
