@@ -128,7 +128,7 @@ def _parsed(path: Path) -> tuple[list[str], list[ast.stmt]]:
     try:
         return text.split("\n"), ast.parse(text).body
     except SyntaxError as error:
-        raise DefinitionError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from None
+        raise DefinitionError(f"{path.parent.name}/{path.name}:{error.lineno}: not valid Python: {error.msg}") from None
 
 
 def _names(statement: ast.stmt) -> set[str]:

@@ -32,7 +32,7 @@ def prove(exercise: Exercise, seed: int = 0, answer_of=None, operators: bool = T
     """
     def judged(variant: Variant) -> Judgement:
         answer: Answer = answer_of(variant) if answer_of else local_answer(variant.definition)
-        return judge(exercise, answer, seed)
+        return judge(exercise, answer, seed, recognise=False)
 
     row = Row(exercise)
     reference = Variant("the reference", exercise, mutants.reference_source(exercise))

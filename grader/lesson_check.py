@@ -30,7 +30,7 @@ def _judge_cell(exercise: Exercise, lesson: Lesson, own: list[tuple[dict, dict]]
     if not own:
         return _all_failed(exercise, seed, f"its cell is missing from the notebook: course start {lesson.number} "
                            f"--reset {exercise.name} puts it back")
-    cell, outcome = own[-1]
+    _, outcome = own[-1]
     if outcome["problems"]:
         problem = outcome["problems"][0]
         line = problem["lines"][-1] if problem["lines"] else None

@@ -41,7 +41,7 @@ def require_each_once(pieces: list[Piece], tell: Tell) -> None:
         elif piece.kind == "exercise":
             exercises[piece.name] = piece
         grade_id = piece.cell.metadata.get("nbgrader", {}).get("grade_id")
-        if piece.kind in ("include", "question") and grade_id in grade_ids:
+        if piece.kind in ("include", "question") and grade_id and grade_id in grade_ids:
             tell(piece.line, f"{grade_id.replace('-', ' ', 1)} is there already")
         grade_ids.add(grade_id)
     for piece in pieces:

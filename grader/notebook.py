@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from grader import judge, progress, report
+from IPython import get_ipython
+
+from grader import judge, mutants, progress, report
 from grader.judge import Exercise, Judgement
 from grader.names import CourseError, UnknownName
 from grader.report import Block
@@ -15,6 +17,8 @@ from grader.sandbox import codec
 from grader.sandbox.worker import Worker
 
 _latest: dict[str, Judgement] = {}
+_hints_given: dict[str, int] = {}
+mutants.load()          # with the imports, so that the first check is as quick as the others
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,9 +66,6 @@ def hint(name: str, step: int | None = None) -> Block:
     return report.prose(f"{exercise.name}: hint {step} of {last}", exercise.hints[step - 1] + more)
 
 
-_hints_given: dict[str, int] = {}
-
-
 class Case:
     """The call a property failed on: `arguments` and `keywords` to call with, `expected` and `got` as compared."""
 
@@ -107,11 +108,10 @@ def solution(name: str) -> Block:
 def unlock(name: str) -> Block:
     """Go on with the reference under the exercise's name. Recorded: unlocked, not earned."""
     exercise = judge.find(_as_name(name))
-    try:
-        names = get_ipython().user_ns           # noqa: F821  (IPython puts it among the builtins)
-    except NameError:
-        raise CourseError("unlock works inside a notebook: it puts the reference among the notebook's names") from None
-    names[exercise.name] = exercise.reference
+    shell = get_ipython()
+    if shell is None:
+        raise CourseError("unlock works inside a notebook: it puts the reference among the notebook's names")
+    shell.user_ns[exercise.name] = exercise.reference
     _record(lambda folder: progress.save(folder, exercise.identity, unlocked=True))
     return report.prose(f"{exercise.name}: unlocked", f"{exercise.name} is now the course's reference; the cells below "
                         "run with it. It is recorded as unlocked, not earned. Run your own cell again to come back.")

@@ -44,12 +44,12 @@ def headline(judgement: Judgement) -> str:
             f"properties hold{waiting} (seed {judgement.seed})")
 
 
-def diagnosis_lines(verdict: Verdict, exercise: Exercise) -> list[tuple[str, str]]:
-    """The diagnosis of a failed property as (label, sentence), most telling first."""
+def diagnosis_lines(verdict: Verdict, exercise: Exercise, first: bool) -> list[tuple[str, str]]:
+    """The diagnosis of a failed property as (label, sentence); a recognised mistake is said once, with the first."""
     found = verdict.diagnosis
     lines = [("", found.because)]
-    if found.mistake:
-        lines.append(("likely mistake", f"this is exactly what comes out of: {found.mistake}"))
+    if found.mistake and first:
+        lines.append(("likely mistake", f"your output is exactly that of a version that {found.mistake}"))
     if found.expected or found.got:
         lines.append(("expected", found.expected))
         lines.append(("got", found.got))
@@ -95,7 +95,7 @@ def as_text(judgement: Judgement) -> str:
         lines.append(f"  {verdict.status:8}{verdict.title}")
         if verdict.status == "failed" and shown < SHOWN:
             shown += 1
-            for label, sentence in diagnosis_lines(verdict, judgement.exercise):
+            for label, sentence in diagnosis_lines(verdict, judgement.exercise, shown == 1):
                 prefix = f"{'':10}{label + ': ' if label else ''}"
                 for part in sentence.split("\n"):
                     lines += textwrap.wrap(part, WIDTH, initial_indent=prefix, subsequent_indent=" " * 12) or [prefix]
@@ -117,7 +117,7 @@ def as_html(judgement: Judgement) -> str:
                f"{html.escape(verdict.title)}")
         if verdict.status == "failed" and shown < SHOWN:
             shown += 1
-            for label, sentence in diagnosis_lines(verdict, judgement.exercise):
+            for label, sentence in diagnosis_lines(verdict, judgement.exercise, shown == 1):
                 told = html.escape(sentence).replace("\n", "<br>")
                 row += f'<div style="margin-left:1.5em">{f"<i>{label}</i>: " if label else ""}{told}</div>'
         rows.append(f'<li style="list-style:none;margin:0.15em 0">{row}</li>')

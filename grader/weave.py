@@ -45,6 +45,7 @@ gives the same bytes. Whatever would make a lesson that cannot be worked through
 """
 
 import ast
+import bisect
 import copy
 import hashlib
 import json
@@ -119,7 +120,8 @@ def instructor_notebook(lesson: Lesson, root: Path = ROOT, registry: Mapping[str
     try:
         pieces = [piece for cell in _cells(source, tell) for piece in _woven(cell, Path(root), tell)]
     except (MystMetadataParsingError, yaml.YAMLError, nbformat.ValidationError) as error:
-        raise LessonError([f"{place}: {error}"]) from None
+        reason = " ".join(str(error).partition("\n\nFailed validating")[0].split())
+        raise LessonError([f"{place}:{_first_unreadable(source)}: {reason}"]) from None
     lesson_rules.require_each_once(pieces, tell)
     lesson_rules.require_checks(pieces, registry, tell)
     lesson_rules.require_style(pieces, tell)
@@ -216,6 +218,20 @@ def _cells(source: str, tell: Tell) -> list[Cell]:
     return cells
 
 
+def _first_unreadable(source: str) -> int:
+    """The line with which a source that jupytext refuses begins to be refused."""
+    lines = source.splitlines()
+
+    def refused(count: int) -> bool:
+        try:
+            myst_to_notebook("\n".join(lines[:count]))
+        except (MystMetadataParsingError, yaml.YAMLError, nbformat.ValidationError):
+            return True
+        return False
+
+    return bisect.bisect_left(range(len(lines)), True, key=refused)
+
+
 def _require_nothing_lost(lines: list[str], cells: list[Cell], tell: Tell) -> None:
     """Refuse what jupytext would drop, or leave in the text for JupyterLab to show as it stands."""
     fenced = {number for cell in cells if cell.kind != "markdown"
@@ -287,8 +303,8 @@ def _shown(kind: str, cell: Cell, root: Path, tell: Tell) -> list[Piece]:
     except CourseError as error:        # unknown names, and what cannot be an exercise
         tell(cell.line, str(error))
     if kind == "include":
-        grade_id = f"include-{definition.identity}" if definition else "include"
-        shown = new_code_cell(text, metadata=_tags(cell) | _nbgrader(grade_id, locked=True))
+        metadata = _nbgrader(f"include-{definition.identity}", locked=True) if definition else {}
+        shown = new_code_cell(text, metadata=_tags(cell) | metadata)
         return [Piece("include", shown, cell.line, cell.body, dotted, definition)]
     points, minutes = _positive(cell, "points", tell), _positive(cell, "minutes", tell)
     difficulty = cell.options.get("difficulty")

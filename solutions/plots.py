@@ -122,7 +122,7 @@ def lines(
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.set_title(_folded(title), loc="left")
         if len(values) > 1 or marks:
-            axes.legend(fontsize=8.5)
+            drawing.legend()
         return drawing.picture()
 
 
@@ -181,7 +181,7 @@ def bars(
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.set_title(_folded(title), loc="left")
         if len(values) > 1:
-            axes.legend(fontsize=8.5)
+            drawing.legend()
         return drawing.picture()
 
 
@@ -213,8 +213,8 @@ def grid(
     panels: Mapping[str, Data],
     *,
     title: str,
-    x_label: str,
-    y_label: str,
+    x_label: str | Sequence[str],
+    y_label: str | Sequence[str],
     alt: str,
     unit: str = "",
     rows: Sequence | None = None,
@@ -223,7 +223,9 @@ def grid(
 ) -> Picture:
     """Draw heatmaps side by side on one colour scale, so that equal colours mean equal values.
 
-    panels  name -> (rows, columns); sizes may differ; rows and columns name the axes of panels they fit
+    panels            name -> (rows, columns); sizes may differ
+    x_label, y_label  one for all panels, or one per panel where the axes mean different things
+    rows, columns     names for the axes of the panels they fit
 
     The rest, and what is raised, as in `heatmap`.
     """
@@ -246,23 +248,25 @@ def _heatmaps(panels, title, x_label, y_label, alt, unit, rows, columns, value_r
         low, high = low - 0.5, high + 0.5
     signed = np.isclose(low, -high)
     with _drawing(title, alt) as drawing:
+        x_labels, y_labels = (_per_panel(label, len(matrices)) for label in (x_label, y_label))
         widths = [max(2.0, matrix.shape[1]) for matrix in matrices.values()]
         panes = drawing.figure.subplots(1, len(matrices), squeeze=False, width_ratios=widths)[0]
-        room = (WIDTH - 1.2) / sum(widths)  # inches a column gets
-        for axes, (name, matrix) in zip(panes, matrices.items(), strict=True):
+        room = (WIDTH - 1.2 - 0.3 * (len(matrices) - 1)) / sum(widths)  # inches a column gets
+        for index, (axes, (name, matrix)) in enumerate(zip(panes, matrices.items(), strict=True)):
             image = axes.imshow(
                 matrix, cmap="PuOr" if signed else "cividis", vmin=low, vmax=high, aspect="auto", interpolation="nearest"
             )
-            if matrix.size <= ANNOTATED and room > 0.24:
-                _write_values(axes, image, matrix)
+            if matrix.size <= ANNOTATED and room > 0.25:
+                _write_values(axes, image, matrix, 8.0 if room > 0.36 else 6.6)
             _ticks(axes.set_xticks, columns, matrix.shape[1], 24 if room > 0.3 else 8)
             _ticks(axes.set_yticks, rows, matrix.shape[0], 16)
             axes.spines[:].set_visible(False)
             axes.tick_params(length=0, labelsize=8.5)
-            axes.set_xlabel(x_label)
+            axes.set_xlabel(x_labels[index])
+            if index == 0 or not isinstance(y_label, str):
+                axes.set_ylabel(y_labels[index])
             if name:
                 axes.set_title(textwrap.fill(name, max(12, int(72 / len(matrices)))), fontsize=9.5, fontweight="normal")
-        panes[0].set_ylabel(y_label)
         drawing.figure.colorbar(image, ax=list(panes), label=unit, pad=0.02, fraction=0.05).outline.set_visible(False)
         drawing.figure.suptitle(_folded(title), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         return drawing.picture()
@@ -288,6 +292,11 @@ class _drawing:
         self.figure.clear()
         self.style.__exit__(*reason)
 
+    def legend(self) -> None:
+        """Below the axes, where it covers no data."""
+        count = sum(len(axes.get_legend_handles_labels()[0]) for axes in self.figure.axes)
+        self.figure.legend(loc="outside lower center", ncols=count if count < 4 else -(-count // 2), fontsize=8.5)
+
     def picture(self) -> Picture:
         file = io.BytesIO()
         self.figure.savefig(file, format="png", metadata={"Software": None, "Description": self.alt})
@@ -306,7 +315,7 @@ def _array(name: str, data: Data, axes: int) -> np.ndarray:
 
 
 def _folded(title: str) -> str:
-    return textwrap.fill(" ".join(title.split()), 76)
+    return textwrap.fill(" ".join(title.split()), 74)
 
 
 def _scale(axis, kind: str) -> None:
@@ -324,11 +333,18 @@ def _ticks(set_ticks, names: Sequence | None, count: int, most: int) -> None:
         set_ticks(range(0, count, -(-count // most)))
 
 
-def _write_values(axes, image, matrix: np.ndarray) -> None:
+def _per_panel(label: str | Sequence[str], count: int) -> Sequence[str]:
+    labels = [label] * count if isinstance(label, str) else list(label)
+    if len(labels) != count:
+        raise ValueError(f"give one axis label or {count}, one per panel, got {len(labels)}")
+    return labels
+
+
+def _write_values(axes, image, matrix: np.ndarray, size: float) -> None:
     for (row, column), value in np.ndenumerate(matrix):
         red, green, blue, _ = image.cmap(image.norm(value))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-        axes.text(column, row, _short(value), ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        axes.text(column, row, _short(value), ha="center", va="center", fontsize=size, color="white" if dark else "black")
 
 
 def _short(value: float) -> str:

@@ -1,8 +1,6 @@
 """What lesson 00's exercise must do."""
 
-import torch
-
-from grader.judge import exercise, expect, one_hot, unchanged
+from grader.judge import exercise, expect, gradients, one_hot, unchanged
 from solutions import basics
 
 weighted_recall = exercise(basics.weighted_recall, hints=(
@@ -46,7 +44,7 @@ def _(student, ref, draw):
     back = draw.normal(2, 3, 4)
     call = student.call(memory, weights, cotangent=back)
     unchanged(call, ("memory", "weights"))
-    wanted = torch.autograd.grad(ref(memory, weights), (memory, weights), back)
+    wanted = gradients(ref(memory, weights), (memory, weights), back)
     for name, path, gradient in zip(("memory", "weights"), "01", wanted, strict=True):
         expect(call.gradients[path]).close(
             gradient, because=f"the gradient of {name} is not that of the weighted sum; is it detached, or is there "

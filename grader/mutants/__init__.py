@@ -61,24 +61,25 @@ def equivalent(exercise: Exercise, change: str, reason: str) -> None:
 
 
 def mutants_of(exercise: Exercise) -> list[Variant]:
-    return [v for v in _all() if v.exercise is exercise and v.told_by is not None]
+    return [v for v in load() if v.exercise is exercise and v.told_by is not None]
 
 
 def alternatives_of(exercise: Exercise) -> list[Variant]:
-    return [v for v in _all() if v.exercise is exercise and v.told_by is None]
+    return [v for v in load() if v.exercise is exercise and v.told_by is None]
 
 
 def why_equivalent(exercise: Exercise, change: str) -> str | None:
-    _all()
+    load()
     return _equivalent.get((exercise.identity, change))
 
 
 def equivalents_of(exercise: Exercise) -> list[str]:
-    _all()
+    load()
     return [change for identity, change in _equivalent if identity == exercise.identity]
 
 
-def _all() -> list[Variant]:
+def load() -> list[Variant]:
+    """Every variant of the course; the first call imports the modules that list them."""
     for module in pkgutil.iter_modules(__path__):
         if not module.name.startswith("_"):
             importlib.import_module(f"{__name__}.{module.name}")

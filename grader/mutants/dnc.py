@@ -1,7 +1,7 @@
 """Lesson 01: the likely mistakes of each exercise, and other right solutions."""
 
 from grader.checks.dnc import content_lookup, retention, write_memory
-from grader.mutants import alternative, equivalent, mutant
+from grader.mutants import alternative, mutant
 
 # content look-up -------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """A process of its own for student code: started fresh, timed, and started again when it dies."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -108,10 +109,8 @@ class Process:
             _kill(self._process)
             self._process.wait()
             for stream in (self._process.stdin, self._process.stdout, self._errors):
-                try:
+                with contextlib.suppress(OSError):
                     stream.close()
-                except OSError:
-                    pass
             self._process = None
 
 

@@ -143,7 +143,7 @@ class Worker:
 
     def _named(self, name: str) -> Any:
         if name not in self.namespace:
-            raise Refused(f"{name} is not defined")
+            raise Refused(f"{name} is not defined in the notebook; was it renamed?")
         return self.namespace[name]
 
     def _target(self, target: Handle | str, method: str | None) -> Any:
@@ -199,8 +199,9 @@ class Worker:
         chosen = [(o, w) for o, w in zip(outputs, weights, strict=True) if w is not None and w.shape == o.shape]
         if not chosen or not wanted:
             return dict.fromkeys(wanted)
-        found = torch.autograd.grad([o for o, _ in chosen], list(wanted.values()), [w.to(o) for o, w in chosen],
-                                    allow_unused=True)
+        # one scalar: torch's own grad_outputs imports sympy, a second for the first check of a notebook
+        product = sum((output * weight.to(output)).sum() for output, weight in chosen)
+        found = torch.autograd.grad(product, list(wanted.values()), allow_unused=True)
         return dict(zip(wanted, found, strict=True))
 
     def _describe_exception(self, error: BaseException) -> dict:

@@ -97,7 +97,8 @@ TENSOR = {"dtype": "float32", "device": "cpu", "size": [2], "stride": [1], "offs
 
 
 @pytest.mark.parametrize("broken", [
-    b"", b"\x00", b"\xff\xff\xff\xff{}", message([]), message({"body": 1}), message({"body": {"what": 1}, "storages": []}),
+    b"", b"\x00", b"\xff\xff\xff\xff{}", message([]), message({"body": 1}),
+    message({"body": {"what": 1}, "storages": []}),
     message({"body": {"a": 1, "b": 2}, "storages": []}), message({"body": 1, "storages": [9]}, b"12"),
     message({"body": 1, "storages": [-1]}), message({"body": 1, "storages": []}, b"extra"),
     message({"body": {"dtype": "Tensor"}, "storages": []}), message({"body": {"dtype": "load"}, "storages": []}),

@@ -430,131 +430,168 @@ def in_module(old: str, new: str, problem: str, at: str = MEAN) -> tuple:
 
 
 REFUSALS = {
-    "no points": in_lesson(":points: 4\n", "", "points must be a positive number, got none", ":exercise: solutions.toy.mean"),
-    "points in words": in_lesson(":points: 4", ":points: four", "points must be a positive number, got 'four'", "toy.mean"),
+    "no points": in_lesson(
+        ":points: 4\n", "", "points must be a positive number, got none", ":exercise: solutions.toy.mean"),
+    "points in words": in_lesson(
+        ":points: 4", ":points: four", "points must be a positive number, got 'four'", "toy.mean"),
     "points true": in_lesson(":points: 4", ":points: true", "points must be a positive number, got True", "toy.mean"),
     "no points at all": in_lesson(":points: 4", ":points: 0", "points must be a positive number, got 0", "toy.mean"),
-    "points without end": in_lesson(":points: 4", ":points: .inf", "points must be a positive number, got inf",
-                                    "toy.mean"),
+    "points without end": in_lesson(
+        ":points: 4", ":points: .inf", "points must be a positive number, got inf", "toy.mean"),
     "no difficulty": in_lesson(":difficulty: 2\n", "", "difficulty must be 1, 2 or 3, got none", "toy.mean"),
     "difficulty 4": in_lesson(":difficulty: 2", ":difficulty: 4", "difficulty must be 1, 2 or 3, got 4", "toy.mean"),
-    "difficulty true": in_lesson(":difficulty: 1", ":difficulty: true", "difficulty must be 1, 2 or 3, got True",
-                                 "toy.factorial"),
+    "difficulty true": in_lesson(
+        ":difficulty: 1", ":difficulty: true", "difficulty must be 1, 2 or 3, got True", "toy.factorial"),
     "no minutes": in_lesson(":minutes: 15\n", "", "minutes must be a positive number, got none", "toy.mean"),
-    "minutes negative": in_lesson(":minutes: 15", ":minutes: -15", "minutes must be a positive number, got -15",
-                                  "toy.mean"),
-    "misspelt option": in_lesson(":minutes: 15", ":minutes: 15\n:dificulty: 2",
-                                 "no option 'dificulty'; did you mean difficulty?", "toy.mean"),
-    "misspelt kind": in_lesson(SCALED, ":inclde: solutions.toy.scaled", "no option 'inclde'; did you mean include",
-                               ":inclde:"),
-    "option of another kind": in_lesson(SCALED, SCALED + "\n:points: 3", "option 'points' does not belong to this cell",
-                                        SCALED),
-    "exercise and include": in_lesson(MEAN, MEAN + "\n:include: solutions.toy.mean",
-                                      "option 'include' does not belong to this cell", MEAN),
-    "misspelt option of a text": in_lesson('{"answer": "why", "points": 3}', '{"answer": "why", "points": 3, "tag": 1}',
-                                           "no option 'tag'; did you mean tags?", '"tag": 1'),
-    "unknown module": in_lesson(SCALED, ":include: solutions.tois.scaled",
-                                "no module 'solutions.tois'; did you mean solutions.toy", "tois"),
-    "unknown definition": in_lesson(":exercise: solutions.toy.factorial\n", ":exercise: solutions.toy.factorials\n",
-                                    "no definition in solutions.toy 'factorials'; did you mean factorial?", "factorials"),
+    "minutes negative": in_lesson(
+        ":minutes: 15", ":minutes: -15", "minutes must be a positive number, got -15", "toy.mean"),
+    "misspelt option": in_lesson(
+        ":minutes: 15", ":minutes: 15\n:dificulty: 2", "no option 'dificulty'; did you mean difficulty?",
+        "toy.mean"),
+    "misspelt kind": in_lesson(
+        SCALED, ":inclde: solutions.toy.scaled", "no option 'inclde'; did you mean include", ":inclde:"),
+    "option of another kind": in_lesson(
+        SCALED, SCALED + "\n:points: 3", "option 'points' does not belong to this cell", SCALED),
+    "exercise and include": in_lesson(
+        MEAN, MEAN + "\n:include: solutions.toy.mean", "option 'include' does not belong to this cell", MEAN),
+    "misspelt option of a text": in_lesson(
+        '{"answer": "why", "points": 3}', '{"answer": "why", "points": 3, "tag": 1}',
+        "no option 'tag'; did you mean tags?", '"tag": 1'),
+    "unknown module": in_lesson(
+        SCALED, ":include: solutions.tois.scaled", "no module 'solutions.tois'; did you mean solutions.toy",
+        "tois"),
+    "unknown definition": in_lesson(
+        ":exercise: solutions.toy.factorial\n", ":exercise: solutions.toy.factorials\n",
+        "no definition in solutions.toy 'factorials'; did you mean factorial?", "factorials"),
     "a number for a name": in_lesson(SCALED, ":include: 3", "'' names no definition", ":include: 3"),
     "body in an exercise": in_lesson(MEAN, MEAN + "\n\nx = 1", "the body of an exercise must be empty", MEAN),
     "body in an include": in_lesson(SCALED, SCALED + "\n\nx = 1", "the body of an include must be empty", SCALED),
-    "include twice": in_lesson(SCALED, SCALED + "\n```\n\n```{code-cell} ipython3\n:tags: [b]\n" + SCALED,
-                               "include toy-scaled is there already", ":tags: [b]"),
-    "include of an exercise": in_lesson(SCALED, ":include: solutions.toy.mean",
-                                        "including solutions.toy.mean would give away", ":include: solutions.toy.mean"),
-    "a cell that binds an exercise": in_lesson("mean(numbers)", "from statistics import mean",
-                                               "this cell binds mean, which is an exercise", "import mean"),
-    "name never bound": in_lesson("from collections.abc import Sequence\n", "",
-                                  "solutions.toy.mean uses Sequence, bound by no earlier cell; toy.py has: "
-                                  "from collections.abc import Sequence", MEAN),
-    "names of exercise and body": in_lesson("import math\n", "", "solutions.toy.mean uses math, bound by no earlier "
-                                            "cell; toy.py has: import math", MEAN),
-    "decorator not bound": in_lesson("from functools import cache\n", "", "solutions.toy.factorial uses cache, bound "
-                                     "by no earlier cell; toy.py has: from functools import cache", "toy.factorial"),
-    "include that is needed": in_lesson(":include: solutions.toy.SCALE\n", "X = 1\n", "solutions.toy.scaled uses SCALE"
-                                        ", bound by no earlier cell; toy.py has: :include: solutions.toy.SCALE", SCALED),
-    "cell uses a later name": in_lesson("numbers = [3.0, 5.0]", "numbers = [3.0, 5.0]\nmean(numbers)",
-                                        "this cell uses mean, bound by no earlier cell", "mean(numbers)"),
-    "an argument of another cell": in_lesson("largest = max(number for", "largest = max(numbr for",
-                                             "this cell uses numbr, bound by no earlier cell", "largest = max("),
+    "include twice": in_lesson(
+        SCALED, SCALED + "\n```\n\n```{code-cell} ipython3\n:tags: [b]\n" + SCALED,
+        "include toy-scaled is there already", ":tags: [b]"),
+    "include of an exercise": in_lesson(
+        SCALED, ":include: solutions.toy.mean", "including solutions.toy.mean would give away",
+        ":include: solutions.toy.mean"),
+    "a cell that binds an exercise": in_lesson(
+        "mean(numbers)", "from statistics import mean", "this cell binds mean, which is an exercise",
+        "import mean"),
+    "name never bound": in_lesson(
+        "from collections.abc import Sequence\n", "",
+        "solutions.toy.mean uses Sequence, bound by no earlier cell; toy.py has: from collections.abc import "
+        "Sequence",
+        MEAN),
+    "names of exercise and body": in_lesson(
+        "import math\n", "", "solutions.toy.mean uses math, bound by no earlier cell; toy.py has: import math",
+        MEAN),
+    "decorator not bound": in_lesson(
+        "from functools import cache\n", "",
+        "solutions.toy.factorial uses cache, bound by no earlier cell; toy.py has: from functools import cache",
+        "toy.factorial"),
+    "include that is needed": in_lesson(
+        ":include: solutions.toy.SCALE\n", "X = 1\n",
+        "solutions.toy.scaled uses SCALE, bound by no earlier cell; toy.py has: :include: solutions.toy.SCALE",
+        SCALED),
+    "cell uses a later name": in_lesson(
+        "numbers = [3.0, 5.0]", "numbers = [3.0, 5.0]\nmean(numbers)",
+        "this cell uses mean, bound by no earlier cell", "mean(numbers)"),
+    "an argument of another cell": in_lesson(
+        "largest = max(number for", "largest = max(numbr for", "this cell uses numbr, bound by no earlier cell",
+        "largest = max("),
     "not Python": in_lesson("mean(numbers)", "%timeit mean(numbers)", "not plain Python", "%timeit"),
-    "star import": in_lesson("import math\n", "import math\nfrom cmath import *\n", "import names one by one, not *",
-                             "import math"),
-    "a long cell": in_lesson("mean(numbers)", "\n".join(["mean(numbers)"] * 26),
-                             "this cell has 26 lines, the most is 25", "mean(numbers)"),
-    "first cell not imports": in_lesson("import math\n", "import math\nseed = 0\n",
-                                        "the first code cell must hold the imports and nothing else", "import math"),
-    "first cell empty": in_lesson("Some words.\n", "Some words.\n\n```{code-cell} ipython3\n```\n",
-                                  "the first code cell must hold the imports and nothing else", "```{code-cell}"),
-    "nbgrader's words in text": in_lesson("The last words.", "The words END SOLUTION.", "the words 'END SOLUTION'",
-                                          "The words END"),
-    "nbgrader's words in a cell": in_lesson("mean(numbers)", "mean(numbers)\n### BEGIN HIDDEN TESTS",
-                                            "the words 'BEGIN HIDDEN TESTS'", "mean(numbers)"),
-    "a rubric without a question": in_lesson('+++ {"answer": "why", "points": 3}\n', "+++\n",
-                                             "the words 'BEGIN MARK SCHEME'", "Why is the mean"),
+    "star import": in_lesson(
+        "import math\n", "import math\nfrom cmath import *\n", "import names one by one, not *", "import math"),
+    "a long cell": in_lesson(
+        "mean(numbers)", "\n".join(["mean(numbers)"] * 26), "this cell has 26 lines, the most is 25",
+        "mean(numbers)"),
+    "first cell not imports": in_lesson(
+        "import math\n", "import math\nseed = 0\n", "the first code cell must hold the imports and nothing else",
+        "import math"),
+    "first cell empty": in_lesson(
+        "Some words.\n", "Some words.\n\n```{code-cell} ipython3\n```\n",
+        "the first code cell must hold the imports and nothing else", "```{code-cell}"),
+    "nbgrader's words in text": in_lesson(
+        "The last words.", "The words END SOLUTION.", "the words 'END SOLUTION'", "The words END"),
+    "nbgrader's words in a cell": in_lesson(
+        "mean(numbers)", "mean(numbers)\n### BEGIN HIDDEN TESTS", "the words 'BEGIN HIDDEN TESTS'",
+        "mean(numbers)"),
+    "a rubric without a question": in_lesson(
+        '+++ {"answer": "why", "points": 3}\n', "+++\n", "the words 'BEGIN MARK SCHEME'", "Why is the mean"),
     "no rubric": in_lesson("### END MARK SCHEME\n", "", "needs a text and then, to its end, one rubric", '"answer"'),
     "rubric without a question's text": in_lesson("Why is the mean not enough?\n", "", "needs a text", '"answer"'),
     "empty rubric": in_lesson("- the rubric: one point for outliers\n", "", "needs a text", '"answer"'),
-    "two rubrics": in_lesson("- the rubric:", "### END MARK SCHEME\n### BEGIN MARK SCHEME\n-", "one rubric", '"answer"'),
-    "text after the rubric": in_lesson("### END MARK SCHEME", "### END MARK SCHEME\n\nlost", "one rubric", '"answer"'),
-    "question without points": in_lesson('"why", "points": 3', '"why"', "points must be a positive number", '"answer"'),
-    "a question's name with a space": in_lesson('"why"', '"why so"', "answer must be the question's name, of letters",
-                                                '"answer"'),
-    "a question twice": in_lesson("The last words.\n", 'Words.\n\n+++ {"answer": "why", "points": 1}\n\nWhy?\n\n'
-                                  "### BEGIN MARK SCHEME\n- x\n### END MARK SCHEME\n", "question why is there already",
-                                  '"points": 1'),
-    "options without a text": in_lesson("The last words.\n", '+++ {"tags": ["a"]}\n\n```{code-cell} ipython3\nnumbers\n'
-                                        "```\n", "these options belong to no text", '"tags"'),
-    "another directive": in_lesson("Some words.", "Some words.\n\n```{note}\nMind this.\n```",
-                                   "'```{note}' is not read as a cell", "```{note}"),
-    "a cell in a list": in_lesson("Some words.", "- Some words.\n\n  ```{code-cell} ipython3\n  x = 1\n  ```",
-                                  "'```{code-cell} ipython3' is not read as a cell", "  ```{code-cell}"),
+    "two rubrics": in_lesson(
+        "- the rubric:", "### END MARK SCHEME\n### BEGIN MARK SCHEME\n-", "one rubric", '"answer"'),
+    "text after the rubric": in_lesson(
+        "### END MARK SCHEME", "### END MARK SCHEME\n\nlost", "one rubric", '"answer"'),
+    "question without points": in_lesson(
+        '"why", "points": 3', '"why"', "points must be a positive number", '"answer"'),
+    "a question's name with a space": in_lesson(
+        '"why"', '"why so"', "answer must be the question's name, of letters", '"answer"'),
+    "a question twice": in_lesson(
+        "The last words.\n",
+        'Words.\n\n+++ {"answer": "why", "points": 1}\n\nWhy?\n\n### BEGIN MARK SCHEME\n- x\n### END MARK SCHEME\n',
+        "question why is there already", '"points": 1'),
+    "options without a text": in_lesson(
+        "The last words.\n", '+++ {"tags": ["a"]}\n\n```{code-cell} ipython3\nnumbers\n```\n',
+        "these options belong to no text", '"tags"'),
+    "another directive": in_lesson(
+        "Some words.", "Some words.\n\n```{note}\nMind this.\n```", "'```{note}' is not read as a cell",
+        "```{note}"),
+    "a cell in a list": in_lesson(
+        "Some words.", "- Some words.\n\n  ```{code-cell} ipython3\n  x = 1\n  ```",
+        "'```{code-cell} ipython3' is not read as a cell", "  ```{code-cell}"),
     "a raw cell": in_lesson("Some words.", "Some words.\n\n```{raw-cell}\nx\n```", "a raw cell", "```{raw-cell}"),
-    "begin without end": in_module("    return total / len(values)\n    ### END SOLUTION\n",
-                                   "    return total / len(values)\n", "line 19: ### BEGIN SOLUTION without ### END"),
-    "end without begin": in_module('no values")\n    ### BEGIN SOLUTION\n', 'no values")\n',
-                                   "line 21: ### END SOLUTION without ### BEGIN"),
-    "begin in begin": in_module("    total = math", "    ### BEGIN SOLUTION\n    total = math",
-                                "line 20: ### BEGIN SOLUTION inside the region begun on line 19"),
-    "a marker with other words": in_module('no values")\n    ### BEGIN SOLUTION\n', 'no values")\n    # BEGIN SOLUTION\n',
-                                           "line 19: nbgrader would take this for a marker"),
-    "a marker indented wrongly": in_module('no values")\n    ### BEGIN SOLUTION\n', 'no values")\n  ### BEGIN SOLUTION\n',
-                                           "what a learner gets of solutions.toy.mean is not valid Python"),
+    "begin without end": in_module(
+        "    return total / len(values)\n    ### END SOLUTION\n", "    return total / len(values)\n",
+        "line 19: ### BEGIN SOLUTION without ### END"),
+    "end without begin": in_module(
+        'no values")\n    ### BEGIN SOLUTION\n', 'no values")\n', "line 21: ### END SOLUTION without ### BEGIN"),
+    "begin in begin": in_module(
+        "    total = math", "    ### BEGIN SOLUTION\n    total = math",
+        "line 20: ### BEGIN SOLUTION inside the region begun on line 19"),
+    "a marker with other words": in_module(
+        'no values")\n    ### BEGIN SOLUTION\n', 'no values")\n    # BEGIN SOLUTION\n',
+        "line 19: nbgrader would take this for a marker"),
+    "a marker indented wrongly": in_module(
+        'no values")\n    ### BEGIN SOLUTION\n', 'no values")\n  ### BEGIN SOLUTION\n',
+        "what a learner gets of solutions.toy.mean is not valid Python"),
     "a docstring between markers": in_module(
         '    """The arithmetic mean. Raises ValueError for no values."""\n    if not values:\n'
         '        raise ValueError("no values")\n    ### BEGIN SOLUTION\n',
         '    ### BEGIN SOLUTION\n    """The arithmetic mean. Raises ValueError for no values."""\n',
         "the docstring of solutions.toy.mean is between the markers"),
-    "no docstring": in_module('    """The arithmetic mean. Raises ValueError for no values."""\n', "",
-                              "solutions.toy.mean (toy.py:15) has no docstring"),
-    "hidden tests in a definition": in_module("# without rounding on the way", "### BEGIN HIDDEN TESTS",
-                                              "the words 'BEGIN HIDDEN TESTS'"),
-    "nothing to write": in_module('    """n!"""\n\n    # first the small ones\n    if n < 2:\n        return 1\n'
-                                  "    return n * factorial(n - 1)\n    # nothing else\n", '    """n!"""\n',
-                                  "has no body after its docstring", "toy.factorial"),
+    "no docstring": in_module(
+        '    """The arithmetic mean. Raises ValueError for no values."""\n', "",
+        "solutions.toy.mean (toy.py:15) has no docstring"),
+    "hidden tests in a definition": in_module(
+        "# without rounding on the way", "### BEGIN HIDDEN TESTS", "the words 'BEGIN HIDDEN TESTS'"),
+    "nothing to write": in_module(
+        '    """n!"""\n\n    # first the small ones\n    if n < 2:\n        return 1\n'
+        '    return n * factorial(n - 1)\n    # nothing else\n',
+        '    """n!"""\n', "has no body after its docstring", "toy.factorial"),
     "all on one line": in_module('"""n!"""\n', '"""n!"""; n = n\n', "give it its own lines", "toy.factorial"),
-    "an annotation not bound": in_module("values: Sequence[float]) -> float", "values: Sequence[float]) -> Real",
-                                         "solutions.toy.mean uses Real, bound by no earlier cell"),
-    "a default not bound": in_module("values: Sequence[float])", "values: Sequence[float] = NONE)",
-                                     "solutions.toy.mean uses NONE, bound by no earlier cell"),
-    "a nested function's name": in_module("    total = math.fsum(values) ",
-                                          "    def part():\n        return wraps(values)\n    total = math.fsum(values) ",
-                                          "solutions.toy.mean uses wraps, bound by no earlier cell; toy.py has: "
-                                          "from functools import wraps"),
+    "an annotation not bound": in_module(
+        "values: Sequence[float]) -> float", "values: Sequence[float]) -> Real",
+        "solutions.toy.mean uses Real, bound by no earlier cell"),
+    "a default not bound": in_module(
+        "values: Sequence[float])", "values: Sequence[float] = NONE)",
+        "solutions.toy.mean uses NONE, bound by no earlier cell"),
+    "a nested function's name": in_module(
+        "    total = math.fsum(values) ",
+        "    def part():\n        return wraps(values)\n    total = math.fsum(values) ",
+        "solutions.toy.mean uses wraps, bound by no earlier cell; toy.py has: from functools import wraps"),
     "a class's base": in_module("class Tally:", "class Tally(Base):", "solutions.toy.Tally uses Base", "toy.Tally"),
-    "a name in a class's body": in_module('"""Counts."""\n', '"""Counts."""\n\n    limit = LIMIT\n',
-                                          "solutions.toy.Tally uses LIMIT", "toy.Tally"),
-    "a class that names itself too early": in_module("    def add(self, number: int) -> int:",
-                                                     "    def add(self, number: int) -> Tally:",
-                                                     "solutions.toy.Tally uses Tally", "toy.Tally"),
-    "a method's annotation": in_module("start: int = 0) -> None", "start: Count = 0) -> None",
-                                       "solutions.toy.Tally uses Count", "toy.Tally"),
-    "markers around a method": in_module('    def add(self, number: int) -> int:\n        """Add and tell."""\n'
-                                         "        ### BEGIN SOLUTION\n", '    ### BEGIN SOLUTION\n    def add(self, '
-                                         'number: int) -> int:\n        """Add and tell."""\n',
-                                         "the markers of solutions.toy.Tally are around methods", "toy.Tally"),
+    "a name in a class's body": in_module(
+        '"""Counts."""\n', '"""Counts."""\n\n    limit = LIMIT\n', "solutions.toy.Tally uses LIMIT", "toy.Tally"),
+    "a class that names itself too early": in_module(
+        "    def add(self, number: int) -> int:", "    def add(self, number: int) -> Tally:",
+        "solutions.toy.Tally uses Tally", "toy.Tally"),
+    "a method's annotation": in_module(
+        "start: int = 0) -> None", "start: Count = 0) -> None", "solutions.toy.Tally uses Count", "toy.Tally"),
+    "markers around a method": in_module(
+        '    def add(self, number: int) -> int:\n        """Add and tell."""\n        ### BEGIN SOLUTION\n',
+        '    ### BEGIN SOLUTION\n    def add(self, number: int) -> int:\n        """Add and tell."""\n',
+        "the markers of solutions.toy.Tally are around methods", "toy.Tally"),
 }
 
 
@@ -627,8 +664,8 @@ def test_a_class_exercise_must_be_marked(course):
 def test_a_module_that_is_not_python(course):
     course.edit("module", "def scaled(x: float)", "def scaled(x: float")
     problems = refusal(course)
-    assert all("toy.py:10: not valid Python: '(' was never closed" in problem for problem in problems)
-    assert len(problems) >= 5
+    assert all(" solutions/toy.py:10: not valid Python" in problem for problem in problems)
+    assert len(problems) == 5
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -644,17 +681,21 @@ def test_an_exercise_needs_checks_hints_and_their_points(course, change, message
     assert points_at(problem, course.lesson, MEAN)
 
 
-@pytest.mark.parametrize(("old", "new"), [
-    (":points: 4", ":points: [4"),
-    (':points: 4\n', ':points\n'),
-    ('"points": 3}', '"points": 3'),
-    ("title: not part of the notebook", "title: [not"),
-    (MEAN, ":exercise"),
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    (":points: 4", ":points: [4", "Invalid YAML"),
+    (":points: 4\n", ":points\n", "Invalid YAML"),
+    (":tags: [demo]", ":tags: demo", "'demo' is not of type 'array'"),
+    (":tags: [demo]", ":demo", "'demo' is not of type 'object'"),
+    ('"points": 3}', '"points": 3', "Expecting ',' delimiter"),
+    ("title: not part of the notebook", "title: [not", "Notebook metadata"),
 ])
-def test_options_that_cannot_be_read_are_told(course, old, new):
+def test_options_that_cannot_be_read_are_told_with_their_line(course, old, new, reason):
     course.edit("lesson", old, new)
     problem, = refusal(course)
-    assert problem.startswith("lessons/00_toy.md")
+    assert reason in problem
+    number = int(problem.split(":")[1])
+    assert new.strip() in "\n".join(course.lesson.split("\n")[:number])
+    assert new.strip() not in "\n".join(course.lesson.split("\n")[:number - 3])
 
 
 def test_nothing_is_written_when_one_lesson_is_refused(course):
@@ -668,7 +709,7 @@ def test_nothing_is_written_when_one_lesson_is_refused(course):
     assert list((course.root / "lessons").glob("*.ipynb")) == []
 
 
-def test_no_mean_refusal_is_for_a_lesson_that_is_right(course):
+def test_what_runs_from_top_to_bottom_is_not_refused(course):
     course.edit("lesson", "The last words.", """\
 ```{code-cell} ipython3
 def plot(values, *, scale=SCALE):
@@ -720,6 +761,7 @@ def test_generate_assignment_makes_the_notebook_that_we_make(released):
     assert json.loads(theirs) == json.loads(weave.serialise(course.learner()))
 
 
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")         # nbgrader's own
 def test_a_question_comes_back_with_its_rubric_to_whoever_grades(released):
     course, folder = released
     notebook = course.learner()
