@@ -95,7 +95,7 @@ def _in_foreground(command: Sequence[str], root: Path, environment: Mapping[str,
                 code = child.wait()
             except KeyboardInterrupt:
                 # a terminal sends Ctrl-C to both of us; a signal sent to this process alone reaches the child only so
-                if not _has_terminal() and not _ends_within(child, seconds=2):
+                if not _has_terminal() and not _ends_within(child, seconds=1):
                     child.send_signal(signal.SIGINT)
                 continue
             return 128 - code if code < 0 else code

@@ -73,8 +73,8 @@ def table(found: list[State]) -> Table:
             name = state.exercise.partition("-")[2]
             made.add_row(lesson, name, state.state, f"{state.earned:g} of {state.points:g}", state.note)
         done = sum(state.state in ("earned", "unlocked") for state in rows)
-        counts = ", ".join(f"{sum(s.state == name for s in rows)} {name}"
-                           for name in ("earned", "unlocked", "stale", "begun", "left"))
+        counts = ", ".join(f"{count} {name}" for name in ("earned", "unlocked", "stale", "begun", "left")
+                           if (count := sum(state.state == name for state in rows)))
         made.add_row(lesson, f"{done} of {len(rows)} done", counts,
                      f"{sum(s.earned for s in rows):g} of {sum(s.points for s in rows):g}", "", end_section=True)
     return made

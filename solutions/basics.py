@@ -13,7 +13,7 @@ def weighted_recall(memory: Tensor, weights: Tensor) -> Tensor:
     returns  (batch, heads, word)
 
     A row of zeros reads a word of zeros. Raises ValueError when the two disagree on batch or cells.
-    Graves et al. 2016, methods, read vectors; thesis Eq. A.12.
+    Graves et al. 2016, methods, read vectors; thesis, appendix A.1, last formula.
     """
     require_shapes(memory=(memory, "batch cells word"), weights=(weights, "batch heads cells"))
     ### BEGIN SOLUTION

@@ -18,9 +18,9 @@ from solutions.files import write_whole
 if logging.getLogger("matplotlib").level == logging.NOTSET:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
-import matplotlib  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 Data = Tensor | np.ndarray | Sequence
 
@@ -109,7 +109,9 @@ def lines(
         axes = drawing.figure.subplots()
         for index, (name, data) in enumerate(values.items()):
             colour, marker, dash = (kind[index % len(kind)] for kind in (COLOURS, MARKERS, DASHES))
-            axes.plot(places, data, color=colour, linestyle=dash, marker=marker, markersize=4.5, linewidth=1.7, label=name)
+            axes.plot(
+                places, data, color=colour, linestyle=dash, marker=marker, markersize=4.5, linewidth=1.7, label=name
+            )
             if name in bands:
                 axes.fill_between(places, data - bands[name], data + bands[name], color=colour, alpha=0.18, linewidth=0)
         for label, place in (marks or {}).items():
@@ -254,7 +256,12 @@ def _heatmaps(panels, title, x_label, y_label, alt, unit, rows, columns, value_r
         room = (WIDTH - 1.2 - 0.3 * (len(matrices) - 1)) / sum(widths)  # inches a column gets
         for index, (axes, (name, matrix)) in enumerate(zip(panes, matrices.items(), strict=True)):
             image = axes.imshow(
-                matrix, cmap="PuOr" if signed else "cividis", vmin=low, vmax=high, aspect="auto", interpolation="nearest"
+                matrix,
+                cmap="PuOr" if signed else "cividis",
+                vmin=low,
+                vmax=high,
+                aspect="auto",
+                interpolation="nearest",
             )
             if matrix.size <= ANNOTATED and room > 0.25:
                 _write_values(axes, image, matrix, 8.0 if room > 0.36 else 6.6)
@@ -344,7 +351,9 @@ def _write_values(axes, image, matrix: np.ndarray, size: float) -> None:
     for (row, column), value in np.ndenumerate(matrix):
         red, green, blue, _ = image.cmap(image.norm(value))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-        axes.text(column, row, _short(value), ha="center", va="center", fontsize=size, color="white" if dark else "black")
+        axes.text(
+            column, row, _short(value), ha="center", va="center", fontsize=size, color="white" if dark else "black"
+        )
 
 
 def _short(value: float) -> str:

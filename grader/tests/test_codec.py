@@ -55,7 +55,8 @@ def test_tensors_keep_dtype_shape_and_bits(dtype, shape):
 
 def test_strides_offsets_and_requires_grad_survive():
     base = torch.arange(60.0).reshape(3, 4, 5)
-    for tensor in [base.transpose(0, 2), base[1:, ::2, 3], base[:, :1].expand(3, 7, 5), torch.zeros(3, requires_grad=True)]:
+    views = base.transpose(0, 2), base[1:, ::2, 3], base[:, :1].expand(3, 7, 5), torch.zeros(3, requires_grad=True)
+    for tensor in views:
         back = unpack(pack(tensor))
         assert back.stride() == tensor.stride()
         assert back.storage_offset() == tensor.storage_offset()

@@ -38,5 +38,7 @@ def test_every_command_the_readme_names_exists(course):
 
 
 def test_pictures_and_files_the_readme_names_are_there():
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README) + ["environment.yml", "CITATION.cff", "lessons/LICENSE"]:
+    named = re.findall(r"\]\((?!http)([^)]+)\)", README)
+    assert len(named) >= 2
+    for target in [*named, "environment.yml", "CITATION.cff", "lessons/LICENSE"]:
         assert (lessons.ROOT / target).is_file(), target
