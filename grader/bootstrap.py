@@ -375,13 +375,16 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _end(child: subprocess.Popen) -> None:
-    """End a command and what it started: asked first, so that it can clean up, then killed."""
-    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
-        with contextlib.suppress(OSError):
-            child.terminate() if os.name == "nt" else os.killpg(child.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=5)
-            return
+    """End a command and all it started: first asked, so that it can clean up, then killed."""
+    if os.name == "nt":
+        child.terminate()
+        return
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        os.killpg(child.pid, signal.SIGINT)
+        child.wait(timeout=5)
+    with contextlib.suppress(OSError):
+        os.killpg(child.pid, signal.SIGKILL)      # what it started may outlive it
+    child.wait()
 
 
 class _Ticker:

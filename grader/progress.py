@@ -4,11 +4,13 @@ import ast
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from grader.judge import Judgement
 from grader.lessons import ROOT
 from solutions.files import write_whole
+
+if TYPE_CHECKING:                       # judge loads torch, which `course start` and `course status` do without
+    from grader.judge import Judgement
 
 WORK = ROOT / "work"
 
@@ -37,7 +39,7 @@ def save(folder: Path, name: str, **changes: Any) -> None:
     write_whole(folder / f"{name}.json", json.dumps(load(folder, name) | changes, indent=1) + "\n")
 
 
-def save_judgement(folder: Path, judgement: Judgement, source: str | None) -> None:
+def save_judgement(folder: Path, judgement: "Judgement", source: str | None) -> None:
     """Keep what a check of the learner's own definition found."""
     save(folder, judgement.exercise.identity, seed=judgement.seed, source=definition_hash(source),
          earned=judgement.earned, written=not judgement.unwritten,

@@ -29,7 +29,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 
-WIDTH, HEIGHT, DOTS = 6.4, 3.3, 144  # inches, inches, dots per inch
+WIDTH, HEIGHT, DOTS = 6.4, 3.3, 150  # inches, inches, dots per inch
 ANNOTATED = 120  # a heatmap with at most so many cells has its values written in
 
 STYLE = {
@@ -109,8 +109,10 @@ def lines(
         axes = drawing.figure.subplots()
         for index, (name, data) in enumerate(values.items()):
             colour, marker, dash = (kind[index % len(kind)] for kind in (COLOURS, MARKERS, DASHES))
+            # the first lines are the thickest, so that one that lies on another does not hide it
+            size, thick = max(3.5, 7 - 1.2 * index), max(1.4, 2.8 - 0.6 * index)
             axes.plot(
-                places, data, color=colour, linestyle=dash, marker=marker, markersize=4.5, linewidth=1.7, label=name
+                places, data, color=colour, linestyle=dash, marker=marker, markersize=size, linewidth=thick, label=name
             )
             if name in bands:
                 axes.fill_between(places, data - bands[name], data + bands[name], color=colour, alpha=0.18, linewidth=0)
@@ -122,7 +124,7 @@ def lines(
             axes.set_ylim(y_range)
         axes.grid(True, linewidth=0.6)
         axes.set(xlabel=x_label, ylabel=y_label)
-        axes.set_title(_folded(title), loc="left")
+        drawing.head(title)
         if len(values) > 1 or marks:
             drawing.legend()
         return drawing.picture()
@@ -181,7 +183,7 @@ def bars(
         else:
             axes.margins(y=0.12)
         axes.set(xlabel=x_label, ylabel=y_label)
-        axes.set_title(_folded(title), loc="left")
+        drawing.head(title)
         if len(values) > 1:
             drawing.legend()
         return drawing.picture()
@@ -275,7 +277,7 @@ def _heatmaps(panels, title, x_label, y_label, alt, unit, rows, columns, value_r
             if name:
                 axes.set_title(textwrap.fill(name, max(12, int(72 / len(matrices)))), fontsize=9.5, fontweight="normal")
         drawing.figure.colorbar(image, ax=list(panes), label=unit, pad=0.02, fraction=0.05).outline.set_visible(False)
-        drawing.figure.suptitle(_folded(title), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        drawing.head(title)
         return drawing.picture()
 
 
@@ -299,6 +301,22 @@ class _drawing:
         self.figure.clear()
         self.style.__exit__(*reason)
 
+    def head(self, title: str) -> None:
+        """The title over the whole width, in as few lines as fit and those of about equal length."""
+        words, width = " ".join(title.split()), WIDTH * DOTS * 0.97
+        text = self.figure.suptitle("", x=0.012, ha="left", fontsize=10.5, fontweight="bold")
+
+        def measured(folded: str) -> float:
+            text.set_text(folded)
+            return text.get_window_extent(self.figure.canvas.get_renderer()).width
+
+        if (whole := measured(words)) > width:
+            guess = int(len(words) * width / whole * 1.2)
+            widest = next((n for n in range(guess, 20, -1) if measured(textwrap.fill(words, n)) <= width), 20)
+            lines = len(textwrap.wrap(words, widest))
+            even = next(n for n in range(10, widest + 1) if len(textwrap.wrap(words, n)) == lines)
+            text.set_text(textwrap.fill(words, even))
+
     def legend(self) -> None:
         """Below the axes, where it covers no data."""
         count = sum(len(axes.get_legend_handles_labels()[0]) for axes in self.figure.axes)
@@ -319,10 +337,6 @@ def _array(name: str, data: Data, axes: int) -> np.ndarray:
     if array.ndim != axes:
         raise ValueError(f"{name} must have {axes} {'axis' if axes == 1 else 'axes'}, got shape {array.shape}")
     return array
-
-
-def _folded(title: str) -> str:
-    return textwrap.fill(" ".join(title.split()), 74)
 
 
 def _scale(axis, kind: str) -> None:
@@ -357,9 +371,8 @@ def _write_values(axes, image, matrix: np.ndarray, size: float) -> None:
 
 
 def _short(value: float) -> str:
-    """At most two decimals, no trailing zeros, and never -0."""
-    if not np.isfinite(value):
-        return str(value)
-    if value != 0 and (abs(value) < 0.005 or abs(value) >= 1e4):
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    return f"{value:.2f}".rstrip("0").rstrip(".").replace("-0.", "−0.").replace("-", "−")
+    """At most two decimals and no zeros at the end; what is not 0 and rounds to it says so."""
+    if value != 0 and abs(value) < 0.005:
+        return "≈0"
+    text = f"{value + 0.0:.2f}".rstrip("0").rstrip(".") if abs(value) < 1e4 else f"{value:.0e}"
+    return text.replace("e+0", "e").replace("-", "−")

@@ -3,6 +3,8 @@
 Everything is made on the generator's device, and nothing reads or changes torch's global generator.
 """
 
+from numbers import Integral
+
 import torch
 from torch import Generator, Tensor
 
@@ -10,6 +12,7 @@ Bounds = int | tuple[int, int]
 """A size: a number, or (low, high) with both ends included."""
 
 TOLD_APART_BY = 62  # bits; a number of so many fits an int64 with room to spare
+LISTED = 10         # bits; all words of so many are few enough to be put in random order
 
 
 def require_sizes(generator: Generator, **sizes: int) -> None:
@@ -17,28 +20,30 @@ def require_sizes(generator: Generator, **sizes: int) -> None:
     if not isinstance(generator, Generator):
         raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
+        if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"{name} must be a whole number, 1 or more, got {size!r}")
 
 
-def draw_size(name: str, bounds: Bounds, *, least: int, generator: Generator) -> int:
+def draw_size(name: str, bounds: Bounds, *, least: int, most: int | None = None, generator: Generator) -> int:
     """Draw one number uniformly from a range.
 
     bounds   a number, or (low, high) with both ends included
     returns  that number, or one of low..high
 
-    Raises ValueError when the range is empty, is not a range, or starts below `least`.
+    Raises ValueError when the range is empty, is not a range, or leaves least..most, whatever would be drawn.
     """
-    low, high = check_bounds(name, bounds, least=least)
+    low, high = check_bounds(name, bounds, least=least, most=most)
     return int(torch.randint(low, high + 1, (), generator=generator, device=generator.device))
 
 
-def check_bounds(name: str, bounds: Bounds, *, least: int) -> tuple[int, int]:
+def check_bounds(name: str, bounds: Bounds, *, least: int, most: int | None = None) -> tuple[int, int]:
     """The two ends of a range. Raises ValueError as draw_size does."""
-    ends = (bounds, bounds) if isinstance(bounds, int) else bounds
-    is_range = isinstance(ends, tuple | list) and len(ends) == 2 and all(isinstance(end, int) for end in ends)
+    ends = (bounds, bounds) if isinstance(bounds, Integral) else bounds
+    is_range = isinstance(ends, tuple | list) and len(ends) == 2 and all(isinstance(end, Integral) for end in ends)
     if not is_range or not least <= ends[0] <= ends[1]:
         raise ValueError(f"{name} must be a number or (low, high) with {least} <= low <= high, got {bounds!r}")
+    if most is not None and ends[1] > most:
+        raise ValueError(f"{name} must be at most {most}, for there are no more distinct ones, got {bounds!r}")
     return ends[0], ends[1]
 
 
@@ -58,12 +63,15 @@ def distinct_words(count: int, batch: int, width: int, *, generator: Generator) 
     if count > 2**width:
         raise ValueError(f"there are only {2**width} distinct words of {width} bits, got a request for {count}")
     device, told_apart = generator.device, min(width, TOLD_APART_BY)
-    numbers = torch.empty(count, batch, dtype=torch.int64, device=device)
-    for drawn, last in enumerate(range(2**told_apart - count, 2**told_apart)):
-        number = torch.randint(last + 1, (batch,), generator=generator, device=device)
-        taken = (numbers[:drawn] == number).any(0)                      # (batch)
-        numbers[drawn] = torch.where(taken, last, number)
-    numbers = numbers.gather(0, permutations(count, batch, generator=generator))
+    if width <= LISTED:
+        numbers = permutations(2**width, batch, generator=generator)[:count]
+    else:
+        numbers = torch.empty(count, batch, dtype=torch.int64, device=device)
+        for drawn, last in enumerate(range(2**told_apart - count, 2**told_apart)):
+            number = torch.randint(last + 1, (batch,), generator=generator, device=device)
+            taken = (numbers[:drawn] == number).any(0)                  # (batch)
+            numbers[drawn] = torch.where(taken, last, number)
+        numbers = numbers.gather(0, permutations(count, batch, generator=generator))
     bits = (numbers[..., None] >> torch.arange(told_apart, device=device)) & 1
     rest = random_bits(count, batch, width - told_apart, generator=generator)
     return torch.cat((bits.float(), rest), -1)

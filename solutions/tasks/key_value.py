@@ -1,6 +1,6 @@
 """Key-value retrieval: complete stored pairs from their first half, or from either half, and the best anyone can do."""
 
-from math import comb, factorial
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +73,8 @@ def key_value(
     Thesis section 2.3, appendix A.2.
     """
     require_sizes(generator, width=width, batch=batch)
-    count = draw_size("length", length, least=1, generator=generator)
+    most = 2**width if distinct_keys or distinct_values else None
+    count = draw_size("length", length, least=1, most=most, generator=generator)
     keys = (distinct_words if distinct_keys else random_bits)(count, batch, width, generator=generator)
     values = (distinct_words if distinct_values else random_bits)(count, batch, width, generator=generator)
     orders = [permutations(count, batch, generator=generator) for _ in range(2)]    # drawn also when one way
@@ -115,7 +116,8 @@ def ceiling(batch: KeyValueBatch, phase: int | None = None) -> Ceiling:
     """
     phases = [asked for asked in (BY_KEY, BY_VALUE) if phase in (None, asked) and (batch.phase == asked).any()]
     if not phases:
-        raise ValueError(f"phase must be None, BY_KEY ({BY_KEY}) or BY_VALUE ({BY_VALUE}) and in the batch, got {phase!r}")
+        raise ValueError(f"phase must be BY_KEY ({BY_KEY}), BY_VALUE ({BY_VALUE}) or None, and asked for in the batch, "
+                         f"got {phase!r}")
     width = batch.targets.shape[-1]
     pairs = batch.inputs[batch.phase[:, 0] == STORE, :, :2 * width].transpose(0, 1) > 0     # (batch, length, 2 width)
     keys, values = pairs[..., :width], pairs[..., width:]
@@ -124,7 +126,7 @@ def ceiling(batch: KeyValueBatch, phase: int | None = None) -> Ceiling:
         query, answer = (keys, values) if asked == BY_KEY else (values, keys)
         match, agree = _same_words(query), _same_words(answer)          # (batch, length, length)
         matching = match.sum(-1)                                        # (batch, length)
-        commonest = (match @ agree * match).amax(-1)
+        commonest = (match @ agree).amax(-1)                            # of the pairs that match, by answer
         ones = match @ answer.double()                                  # (batch, length, width)
         minority = torch.minimum(ones, matching[..., None] - ones).mean(-1)
         parts.append((commonest / matching, minority / matching, (matching > 1).double()))
@@ -141,9 +143,9 @@ def expected_ceiling(
     distinct_queries  whether the half that is shown is distinct; if so, nothing is ambiguous
     distinct_answers  whether the half that is due is distinct
 
-    The defaults are the released code's queries by value. The number of other pairs with the same query is binomial with
-    chance 2^-width each, so 1 - (1 - 2^-width)^(length - 1) of the queries are ambiguous. Raises ValueError on sizes
-    under 1 and more distinct words than there are.
+    The defaults are the released code's queries by value. Each other pair has the same query with chance 2^-width, so
+    1 - (1 - 2^-width)^(length - 1) of the queries are ambiguous. Raises ValueError on sizes under 1 and more distinct
+    words than there are.
     """
     words = 2**width
     for name, size in (("length", length), ("width", width)):
@@ -153,7 +155,7 @@ def expected_ceiling(
         raise ValueError(f"there are only {words} distinct words of {width} bits, got length {length}")
     if distinct_queries:
         return Ceiling(1.0, 0.0, 0.0)
-    commonest = np.ones(length + 1) if distinct_answers else _largest_group(length, words)
+    commonest = np.ones(length + 1) if distinct_answers else _largest_group(length, width)
     accuracy = bit_error = 0.0
     for others in range(length):
         matching = others + 1
@@ -177,20 +179,11 @@ def _minority(count: int, words: int, distinct: bool) -> float:
     return sum(min(ones, count - ones) * way for ones, way in enumerate(ways)) / sum(ways)
 
 
-def _largest_group(most: int, words: int) -> np.ndarray:
-    """The mean size of the largest group of equal ones among k independent words, for k = 0..most.
-
-    No group exceeds m with chance k! [x^k] (sum of (x / words)^j / j! over j <= m)^words.
-    """
+def _largest_group(most: int, width: int) -> np.ndarray:
+    """The mean size of the largest group of equal ones among k independent words, for k = 0..most."""
     sizes = np.arange(most + 1)
-    factorials = np.array([float(factorial(size)) for size in sizes])
-    mean = np.zeros(most + 1)
-    for largest in range(most):
-        base = np.where(sizes <= largest, 1 / (factorials * float(words) ** sizes), 0.0)
-        power = np.eye(1, most + 1)[0]
-        for bit in bin(words)[2:]:
-            power = np.convolve(power, power)[:most + 1]
-            if bit == "1":
-                power = np.convolve(power, base)[:most + 1]
-        mean += 1 - factorials * power
-    return mean
+    halves = [np.array([comb(count, part) / 2**count for part in range(count + 1)]) for count in sizes.tolist()]
+    fits = (sizes <= sizes[:, None]).astype(float)      # [m, k]: the chance that no group of k words is larger than m
+    for _ in range(width):                              # one bit more: k words fall into two halves at random
+        fits = np.stack([fits[:, :k + 1] * fits[:, k::-1] @ halves[k] for k in sizes.tolist()], 1)
+    return (1 - fits).sum(0)                            # a mean is the sum of the chances to exceed 0, 1, 2, ...

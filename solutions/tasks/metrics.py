@@ -117,7 +117,8 @@ def _wrong_bits(logits: Tensor, targets: Tensor, answer_rows: Tensor) -> Tensor:
 
 
 def _require_mask(answer_rows: Tensor, shape: torch.Size) -> None:
-    _require(answer_rows.shape == shape and answer_rows.dtype == torch.bool, "answer_rows", ("bool", *shape), answer_rows)
+    is_mask = answer_rows.shape == shape and answer_rows.dtype == torch.bool
+    _require(is_mask, "answer_rows", (*shape, "bool"), answer_rows)
 
 
 def _require(holds: bool, name: str, expected: tuple, tensor: Tensor) -> None:

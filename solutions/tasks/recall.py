@@ -48,12 +48,9 @@ def associative_recall(
     distinct blocks than there are. Graves et al. 2014; thesis section 2.3, appendix A.2.
     """
     require_sizes(generator, block_length=block_length, width=width, batch=batch)
-    count = draw_size("blocks", blocks, least=2, generator=generator)
     bits = block_length * width
-    if distinct:
-        words = distinct_words(count, batch, bits, generator=generator)
-    else:
-        words = random_bits(count, batch, bits, generator=generator)
+    count = draw_size("blocks", blocks, least=2, most=2**bits if distinct else None, generator=generator)
+    words = (distinct_words if distinct else random_bits)(count, batch, bits, generator=generator)
     words = words.view(count, batch, block_length, width).transpose(1, 2)   # (blocks, block_length, batch, width)
     query = torch.randint(count - 1, (batch,), generator=generator, device=words.device)
     entry = torch.arange(batch, device=words.device)
