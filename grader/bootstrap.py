@@ -104,9 +104,9 @@ def prepare(root: Path, extras: Sequence[str]) -> None:
     with _alone(root):
         stamp = read_stamp(venv)
         extras = tuple(sorted({*extras, *(stamp.extras if stamp else ())}))
-        reason = _unusable(venv, stamp, root)
-        if reason is None and _ready(root, extras):
-            return      # another start was quicker and did the work while this one waited
+        if _ready(root, extras):
+            return      # another start did the work while this one waited
+        reason = _unusable(venv, stamp, root, ask(python_of(venv)))
         _demand_writable(venv if venv.is_dir() else root)
         _demand_space(venv)
         if reason:
@@ -194,14 +194,17 @@ def _current(root: Path, extras: Sequence[str]) -> bool:
 def _ready(root: Path, extras: Sequence[str]) -> bool:
     venv = root / ".venv"
     stamp = read_stamp(venv)
-    return stamp is not None and _covers(stamp, root, extras) and _unusable(venv, stamp, root) is None
+    if stamp is None or not _covers(stamp, root, extras):
+        return False
+    answer = ask(python_of(venv))
+    return _unusable(venv, stamp, root, answer) is None and answer.repository == str(root)
 
 
 def _covers(stamp: Stamp, root: Path, extras: Sequence[str]) -> bool:
-    return stamp.pyproject == pyproject_hash(root) and stamp.root == str(root) and {*extras} <= {*stamp.extras}
+    return stamp.pyproject == pyproject_hash(root) and {*extras} <= {*stamp.extras}
 
 
-def _unusable(venv: Path, stamp: Stamp | None, root: Path) -> str | None:
+def _unusable(venv: Path, stamp: Stamp | None, root: Path, answer: Python | None) -> str | None:
     """Why an environment must be made anew, in words; None when it can be used, continued, or is not there yet."""
     from grader.__main__ import HIGHEST, LOWEST
     if not venv.is_dir():
@@ -209,7 +212,6 @@ def _unusable(venv: Path, stamp: Stamp | None, root: Path) -> str | None:
             raise CannotStart(f"{venv} is a file or a link to nowhere, and the course makes a folder of that name. "
                               f"Fix: rm {venv}")
         return None
-    answer = ask(python_of(venv))
     if answer is None:
         return f"The Python of {venv} does not run any more"
     if stamp and stamp.python != answer.version:
@@ -220,8 +222,6 @@ def _unusable(venv: Path, stamp: Stamp | None, root: Path) -> str | None:
         return f"{venv} has no pip"
     if stamp and stamp.root != str(root):
         return f"This folder was {stamp.root} when .venv was made, and its commands still point there"
-    if stamp and answer.repository != str(root):
-        return f"{venv} no longer holds the course"
     return None
 
 

@@ -46,7 +46,6 @@ gives the same bytes. Whatever would make a lesson that cannot be worked through
 
 import ast
 import bisect
-import copy
 import hashlib
 import json
 import math
@@ -139,7 +138,10 @@ def instructor_notebook(lesson: Lesson, root: Path = ROOT, registry: Mapping[str
 
 def learner_notebook(lesson: Lesson, root: Path = ROOT, registry: Mapping[str, Any] | None = None) -> NotebookNode:
     """The notebook a learner gets: what nbgrader makes of the instructor's. Raises LessonError as that does."""
-    return _cleared(instructor_notebook(lesson, root, registry))
+    notebook, resources = instructor_notebook(lesson, root, registry), {}
+    for preprocessor in PREPROCESSORS:
+        notebook, resources = preprocessor().preprocess(notebook, resources)
+    return notebook
 
 
 def stub_source(dotted: str, root: Path = ROOT) -> str:
@@ -349,13 +351,6 @@ def _said(value: Any) -> str:
 
 def _count(number: float, unit: str) -> str:
     return f"{number:g} {unit}" + ("" if number == 1 else "s")
-
-
-def _cleared(notebook: NotebookNode) -> NotebookNode:
-    notebook, resources = copy.deepcopy(notebook), {}
-    for preprocessor in PREPROCESSORS:
-        notebook, resources = preprocessor().preprocess(notebook, resources)
-    return notebook
 
 
 def _stub(text: str) -> str:

@@ -265,6 +265,14 @@ def test_a_changed_pyproject_or_no_stamp_is_installed_into_what_is_there(install
     assert asked == []
 
 
+def test_a_course_that_was_uninstalled_is_installed_again(installed, asked, monkeypatch):
+    answer = bootstrap.ask(bootstrap.python_of(installed.clone.venv))
+    assert answer.repository == str(installed.clone.root)
+    monkeypatch.setattr(bootstrap, "ask", lambda python: answer._replace(repository=None))
+    bootstrap.prepare(installed.clone.root, ())
+    assert [command[3] for command in asked] == ["pip"]
+
+
 def test_an_environment_without_pip_is_made_anew(fresh, monkeypatch, capsys):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", fresh.venv], check=True)
     commands = []

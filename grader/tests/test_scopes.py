@@ -38,6 +38,7 @@ MISSING = [
     ("try: ...\nexcept E as e: e, f", "E", "f"),
     ("def f():\n    global g\n    g = 1", "", ""),
     ("def f():\n    global g\n    return g", "", "g"),
+    ("def f():\n    global g\n    g += 1", "", "g"),
     ("def f():\n    n = 0\n    def g():\n        nonlocal n\n        n += 1\n    return n, g", "", ""),
     ("def f():\n    def g(): return h\n    return g", "", "h"),
     ("match a:\n    case {'b': b, **c}: b, c\n    case [d, *e]: d, e\n    case F(g=1) as h: h, i", "a", "F i"),

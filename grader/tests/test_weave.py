@@ -282,6 +282,12 @@ def test_definition_source_is_the_files_text_without_markers(course):
     assert weave.definition_source("solutions.toy.factorial", course.root).endswith("    # nothing else")
 
 
+def test_the_last_of_two_definitions_counts_as_in_python(course):
+    course.module += '\n\ndef scaled(x):\n    """Again."""\n    return x\n'
+    course.write()
+    assert weave.definition_source("solutions.toy.scaled", course.root).startswith("def scaled(x):")
+
+
 def test_stub_source_is_the_learners_cell(course):
     cells = by_grade_id(course.learner())
     for name in ("mean", "factorial", "Tally"):
@@ -707,6 +713,11 @@ def test_nothing_is_written_when_one_lesson_is_refused(course):
         "lessons/01_bad.md:3: the first code cell must hold the imports and nothing else",
         "lessons/01_bad.md: lesson 01 is there twice", "lessons/01_worse.md: lesson 01 is there twice"]
     assert list((course.root / "lessons").glob("*.ipynb")) == []
+
+
+def test_a_cell_of_25_lines_is_short_enough(course):
+    course.edit("lesson", "mean(numbers)", "\n".join(["mean(numbers)"] * 25))
+    assert "\n".join(["mean(numbers)"] * 25) in [cell.source for cell in course.learner().cells]
 
 
 def test_what_runs_from_top_to_bottom_is_not_refused(course):

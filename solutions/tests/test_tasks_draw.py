@@ -27,7 +27,7 @@ def as_numbers(words: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(("count", "width"), [(1, 1), (2, 1), (2, 2), (3, 2), (4, 2), (2, 3)])
 def test_every_list_of_distinct_words_is_equally_likely(monkeypatch, listed, count, width):
     monkeypatch.setattr(draw, "LISTED", listed)
-    draws = 24000
+    draws = 9000
     words = draw.distinct_words(count, draws, width, generator=seeded(0))
     assert words.shape == (count, draws, width)
     seen = Counter(map(tuple, as_numbers(words).T.tolist()))
