@@ -250,7 +250,8 @@ def _install(root: Path, extras: Sequence[str]) -> None:
     project = f".[{','.join(extras)}]" if extras else "."
     command = [str(python_of(venv)), "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check",
                "--progress-bar", "off", "-e", project]
-    code, lines = _run(command, cwd=root, log=venv / LOG)
+    with _room_to_unpack(venv) as temporary:
+        code, lines = _run(command, cwd=root, log=venv / LOG, temporary=temporary)
     if code:
         raise CannotStart(f"pip could not install the course. Its last lines:\n{_quoted(lines)}\n{_pip_fix(lines)}\n"
                           f"All that pip said is in {venv / LOG}.")
@@ -299,6 +300,20 @@ def _demand_space(venv: Path) -> None:
 
 
 @contextlib.contextmanager
+def _room_to_unpack(venv: Path) -> Iterator[Path | None]:
+    """A folder for pip's downloads where the system's temporary folder, often a piece of memory, is too small."""
+    if shutil.disk_usage(tempfile.gettempdir()).free >= 2 * GB:
+        yield None
+        return
+    folder = venv / "tmp"
+    folder.mkdir(exist_ok=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
     """Let one start at a time install; a second one waits for it, and a killed one leaves nothing locked."""
     try:
@@ -320,14 +335,16 @@ def _alone(root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _run(command: Sequence[str], cwd: Path, log: Path | None) -> tuple[int, list[str]]:
+def _run(command: Sequence[str], cwd: Path, log: Path | None,
+         temporary: Path | None = None) -> tuple[int, list[str]]:
     """Run a command, showing its last line as it goes; returns its exit code and its lines.
 
     A Ctrl-C or a SIGTERM here ends the command and all it started before it is passed on.
     """
     lines: list[str] = []
     arriving: queue.Queue[str | None] = queue.Queue()
-    child = subprocess.Popen(command, cwd=cwd, env=clean(os.environ), stdin=subprocess.DEVNULL,
+    environment = clean(os.environ) | ({"TMPDIR": str(temporary)} if temporary else {})
+    child = subprocess.Popen(command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                              start_new_session=True)
 
@@ -379,11 +396,14 @@ def _end(child: subprocess.Popen) -> None:
     if os.name == "nt":
         child.terminate()
         return
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        os.killpg(child.pid, signal.SIGINT)
-        child.wait(timeout=5)
-    with contextlib.suppress(OSError):
-        os.killpg(child.pid, signal.SIGKILL)      # what it started may outlive it
+    try:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            os.killpg(child.pid, signal.SIGINT)
+            child.wait(timeout=5)
+    finally:
+        # also when a second Ctrl-C comes meanwhile; and what the command started may outlive it
+        with contextlib.suppress(OSError):
+            os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
 
@@ -405,7 +425,7 @@ class _Ticker:
         self.line = line.strip() or self.line
         if self.terminal:
             self._rewrite(f"  {time.monotonic() - self.began:4.0f} s  {self.line}")
-        elif line:
+        elif line and "Requirement already satisfied" not in line:
             print(f"  {line}", flush=True)
 
     def _rewrite(self, text: str) -> None:

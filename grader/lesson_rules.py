@@ -48,7 +48,7 @@ def require_each_once(pieces: list[Piece], tell: Tell) -> None:
         if piece.kind == "include" and piece.name in exercises:
             tell(piece.line, f"including {piece.dotted} would give away or replace the exercise of that name")
         if piece.kind == "code" and (tree := _tree(piece)):
-            for name in sorted(scopes.bound(tree.body) & set(exercises)):
+            for name in sorted(scopes.bound(tree) & set(exercises)):
                 tell(piece.line, f"this cell binds {name}, which is an exercise; give it another name")
 
 
@@ -91,14 +91,14 @@ def require_names(pieces: list[Piece], tell: Tell) -> None:
         except SyntaxError as error:
             tell(piece.body + (error.lineno or 1) - 1, f"not plain Python: {error.msg}")
             continue
-        if "*" in scopes.bound(tree.body):
+        if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)):
             tell(piece.line, "import names one by one, not *")
         missing = scopes.missing(tree, earlier)
         if missing:
             names = [lookup.name for lookup in missing]
             line = piece.body + missing[0].line - 1 if piece.kind == "code" else piece.line
             tell(line, f"{_called(piece)} uses {' and '.join(names)}, bound by no earlier cell{_advice(piece, names)}")
-        earlier |= scopes.bound(tree.body) | ({piece.name} if piece.dotted else set())
+        earlier |= scopes.bound(tree) | ({piece.name} if piece.dotted else set())
 
 
 def _called(piece: Piece) -> str:

@@ -184,7 +184,8 @@ def _(student, ref, draw):
             for n in range(cells):
                 written[b, n] = memory[b, n] * (1 - weights[b, n] * erase[b]) + weights[b, n] * word[b]
         expect(student(memory, weights, erase, word)).close(
-            written, because="entry [i, j] keeps the share 1 - w[i] e[j] of its old value and gains w[i] v[j] (A.8 without psi)")
+            written, because="entry [i, j] keeps the share 1 - w[i] e[j] of its old value and gains w[i] v[j] "
+                             "(A.8 without psi)")
 
 
 @write_memory.property("retention scales the old content, cell by cell")

@@ -217,7 +217,7 @@ def asked(installed, monkeypatch) -> list[list[str]]:
     """The commands that a start would run on the installed clone, none of which runs; its stamp is put back."""
     commands: list[list[str]] = []
     stamp = (installed.clone.venv / bootstrap.STAMP).read_bytes()
-    monkeypatch.setattr(bootstrap, "_run", lambda command, cwd, log: commands.append(list(command)) or (0, []))
+    monkeypatch.setattr(bootstrap, "_run", lambda command, **_: commands.append(list(command)) or (0, []))
     yield commands
     (installed.clone.venv / bootstrap.STAMP).write_bytes(stamp)
 
@@ -276,7 +276,7 @@ def test_a_course_that_was_uninstalled_is_installed_again(installed, asked, monk
 def test_an_environment_without_pip_is_made_anew(fresh, monkeypatch, capsys):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", fresh.venv], check=True)
     commands = []
-    monkeypatch.setattr(bootstrap, "_run", lambda command, cwd, log: commands.append(command) or (0, []))
+    monkeypatch.setattr(bootstrap, "_run", lambda command, **_: commands.append(command) or (0, []))
     bootstrap.prepare(fresh.root, ())
     assert f"{fresh.venv} has no pip: making .venv anew" in capsys.readouterr().out
     assert "--clear" in commands[0]
@@ -310,7 +310,7 @@ def test_a_missing_module_is_told_with_the_package_that_has_it(fresh, monkeypatc
 
 
 def test_a_venv_that_fails_is_quoted(fresh, monkeypatch):
-    monkeypatch.setattr(bootstrap, "_run", lambda command, cwd, log: (1, ["Error: the reason"]))
+    monkeypatch.setattr(bootstrap, "_run", lambda command, **_: (1, ["Error: the reason"]))
     with pytest.raises(CannotStart, match=r"could not make .*\n    Error: the reason\nFix: "):
         bootstrap.prepare(fresh.root, ())
 
@@ -319,7 +319,7 @@ def test_too_little_space_is_told_with_figures(fresh, monkeypatch):
     free = shutil.disk_usage(fresh.root)._replace(free=int(1.25 * GB))
     monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda path: free)
     done = []
-    monkeypatch.setattr(bootstrap, "_run", lambda command, cwd, log: done.append(command) or (0, []))
+    monkeypatch.setattr(bootstrap, "_run", lambda command, **_: done.append(command) or (0, []))
     with pytest.raises(CannotStart) as told:
         bootstrap.prepare(fresh.root, ())
     assert f"needs about 4.0 GB, and 1.2 GB are free in {fresh.root}" in str(told.value)
@@ -329,6 +329,20 @@ def test_too_little_space_is_told_with_figures(fresh, monkeypatch):
     with open(fresh.venv / "what an earlier start had installed", "wb") as file:
         file.truncate(int(1.5 * GB))
     bootstrap._demand_space(fresh.venv)
+
+
+@pytest.mark.parametrize("free", [GB, 3 * GB])
+def test_pip_unpacks_where_there_is_room(installed, tmp_path, monkeypatch, free):
+    usage = shutil.disk_usage(tmp_path)
+    small = str(tmp_path)
+    monkeypatch.setattr(bootstrap.tempfile, "gettempdir", lambda: small)
+    monkeypatch.setattr(bootstrap.shutil, "disk_usage",
+                        lambda path: usage._replace(free=free) if path == small else usage)
+    with bootstrap._room_to_unpack(installed.clone.venv) as folder:
+        code, lines = bootstrap._run([sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"],
+                                     installed.clone.root, None, folder)
+        assert (code, lines == [str(installed.clone.venv / "tmp")]) == (0, free == GB)
+    assert not (installed.clone.venv / "tmp").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_told(fresh, require):

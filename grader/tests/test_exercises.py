@@ -1,5 +1,7 @@
 """The proof of the judge: right solutions pass, stubs fail, every mutant dies by the check that names it."""
 
+import json
+
 import pytest
 import torch
 
@@ -137,3 +139,21 @@ def test_a_mutant_must_edit_exactly_one_place_and_name_a_property():
         mutants.mutant("typo", exercise, "not in there", "", exercise.properties[0].title)
     with pytest.raises(ValueError, match="no property"):
         mutants.mutant("typo", exercise, ".prod(dim=1)", "", "something else")
+
+
+@pytest.mark.parametrize("lesson", lessons.all_lessons(), ids=lambda lesson: lesson.name)
+def test_no_mutant_and_no_seed_reaches_a_learners_notebook(lesson):
+    text = lesson.notebook.read_text()
+    content = json.loads(text)
+    written = {" ".join(line.split()) for cell in content["cells"] for line in "".join(cell["source"]).splitlines()}
+    for cell in lessons.exercises(content):
+        exercise = EXERCISES[cell.id]
+        shown = {" ".join(line.split()) for line in mutants.reference_source(exercise).splitlines()}
+        for variant in mutants.mutants_of(exercise) + mutants.alternatives_of(exercise):
+            lines = {" ".join(line.split()) for line in variant.source.splitlines()} - shown
+            assert not {line for line in lines & written if len(line) > 25 and not line.startswith("def ")}
+            assert variant.told_by is None or variant.name not in text
+    assert set(content["metadata"]) == {"kernelspec", "language_info", "systematic"}
+    assert set(content["metadata"]["systematic"]) == {"lesson", "digest"}
+    assert not {key for cell in content["cells"] for key in cell["metadata"]} - {
+        "answer", "deletable", "editable", "exercise", "nbgrader", "tags"}
