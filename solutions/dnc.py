@@ -1,9 +1,12 @@
 """The differentiable neural computer's memory and its repairs (thesis chapter 2 and appendix A)."""
 
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from solutions.basics import weighted_recall
 from solutions.shapes import require_shapes
 
 
@@ -87,3 +90,269 @@ def write_memory(
         kept = kept * retained[..., None]
     return memory * kept + write_weights[..., None] * word[:, None]
     ### END SOLUTION
+
+
+def update_usage(usage: Tensor, write_weights: Tensor, retained: Tensor) -> Tensor:
+    """How occupied each cell is: u <- (u + w - u w) psi; written cells fill up, freed cells empty.
+
+    usage          (batch, cells) in [0, 1], before this step
+    write_weights  (batch, cells): where the last step wrote
+    retained       (batch, cells) in [0, 1]: the retention of this step
+    returns        (batch, cells) in [0, 1]
+
+    Raises ValueError on shapes that disagree. Appendix A.6.
+    """
+    require_shapes(usage=(usage, "batch cells"), write_weights=(write_weights, "batch cells"),
+                   retained=(retained, "batch cells"))
+    ### BEGIN SOLUTION
+    return (usage + write_weights - usage * write_weights) * retained
+    ### END SOLUTION
+
+
+def allocation(usage: Tensor, eps: float = 1e-6) -> Tensor:
+    """Point at the emptiest cells: in ascending order of usage, a = (1 - u) times the product of the usages before.
+
+    usage    (batch, cells) in [0, 1]
+    eps      usages are moved to u (1 - eps) + eps first, so that the product keeps a gradient at 0
+    returns  (batch, cells), non-negative; its sum is 1 - the product of all usages, so a full memory gets nothing
+
+    The order itself has no gradient, the usages have. Cells of equal usage may be taken in any order. Raises
+    ValueError unless usage has two axes. Appendix A.1, below A.6.
+    """
+    require_shapes(usage=(usage, "batch cells"))
+    ### BEGIN SOLUTION
+    ascending, order = torch.sort(usage * (1 - eps) + eps, dim=-1)
+    before = torch.cumprod(torch.cat([torch.ones_like(ascending[:, :1]), ascending[:, :-1]], dim=-1), dim=-1)
+    return torch.zeros_like(usage).scatter(-1, order, (1 - ascending) * before)
+    ### END SOLUTION
+
+
+def update_links(links: Tensor, precedence: Tensor, write_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Remember which cell was written right after which.
+
+    links          (batch, cells, cells): [b, i, j] is how much cell i was written directly after cell j
+    precedence     (batch, cells): how much each cell was the last one written, before this write
+    write_weights  (batch, cells): where this step writes
+    returns        the links, with a diagonal of zeros, and the precedence after this write, in that order
+
+    The links use the precedence from before the write. Raises ValueError on shapes that disagree. Appendix A.9.
+    """
+    require_shapes(precedence=(precedence, "batch cells"), write_weights=(write_weights, "batch cells"),
+                   links=(links, "batch cells cells"))
+    ### BEGIN SOLUTION
+    into, out_of = write_weights[:, :, None], write_weights[:, None]
+    linked = (1 - into - out_of) * links + into * precedence[:, None]
+    linked = linked * (1 - torch.eye(links.shape[-1], dtype=links.dtype, device=links.device))
+    return linked, (1 - write_weights.sum(-1, keepdim=True)) * precedence + write_weights
+    ### END SOLUTION
+
+
+def sharpen(distribution: Tensor, exponent: Tensor, eps: float = 1e-6) -> Tensor:
+    """Raise a distribution to a power and normalise it: ((d + eps) / max(d + eps))^s / its sum over the cells.
+
+    distribution  (batch, heads, cells), non-negative; its rows need not sum to 1
+    exponent      (batch, heads), 1 or more: 1 only normalises, infinity keeps the largest alone
+    returns       (batch, heads, cells); rows sum to 1, a row of zeros becomes uniform
+
+    Finite, with finite gradients, for exponents of 100 and more in float32. Raises ValueError on shapes that
+    disagree. Equation 2.5 with the stabilisation of A.10.
+    """
+    require_shapes(distribution=(distribution, "batch heads cells"), exponent=(exponent, "batch heads"))
+    ### BEGIN SOLUTION
+    return torch.softmax(exponent[..., None] * torch.log(distribution + eps), dim=-1)
+    ### END SOLUTION
+
+
+def read_weights(modes: Tensor, backward: Tensor, content: Tensor, forward: Tensor) -> Tensor:
+    """Mix three ways to find a cell: the one written before, the one that looks like the key, the one written after.
+
+    modes                       (batch, heads, 3), each row sums to 1, in the order backward, content, forward
+    backward, content, forward  (batch, heads, cells)
+    returns                     (batch, heads, cells)
+
+    Raises ValueError on shapes that disagree. Appendix A.12.
+    """
+    require_shapes(modes=(modes, "batch heads 3"), backward=(backward, "batch heads cells"),
+                   content=(content, "batch heads cells"), forward=(forward, "batch heads cells"))
+    ### BEGIN SOLUTION
+    ways = torch.stack([backward, content, forward], dim=-1)            # (batch, heads, cells, 3)
+    return (ways * modes[:, :, None]).sum(-1)
+    ### END SOLUTION
+
+
+class Interface(NamedTuple):
+    """What the controller tells the memory at one step, in the order of A.1, after its non-linearities."""
+
+    read_keys: Tensor           # (batch, heads, word)
+    read_strengths: Tensor      # (batch, heads), above 1
+    write_key: Tensor           # (batch, 1, word)
+    write_strength: Tensor      # (batch, 1), above 1
+    erase: Tensor               # (batch, word) in (0, 1)
+    word: Tensor                # (batch, word)
+    free_gates: Tensor          # (batch, heads) in (0, 1)
+    allocation_gate: Tensor     # (batch, 1) in (0, 1)
+    write_gate: Tensor          # (batch, 1) in (0, 1)
+    modes: Tensor               # (batch, heads, 3), rows sum to 1: backward, content, forward
+    write_mask: Tensor | None   # (batch, 1, word) in (floor, 1); None without masking
+    read_masks: Tensor | None   # (batch, heads, word) in (floor, 1)
+    forward_exponents: Tensor | None    # (batch, heads), above 1; None without sharpening
+    backward_exponents: Tensor | None
+
+
+class DNCState(NamedTuple):
+    """Everything that goes from one step to the next; all zeros before the first."""
+
+    memory: Tensor              # (batch, cells, word)
+    usage: Tensor               # (batch, cells)
+    links: Tensor               # (batch, cells, cells)
+    precedence: Tensor          # (batch, cells)
+    write_weights: Tensor       # (batch, cells)
+    read_weights: Tensor        # (batch, heads, cells)
+    read_words: Tensor          # (batch, heads, word)
+    hidden: Tensor              # (batch, controller), of an LSTM controller; unused by a feed-forward one
+    carry: Tensor               # (batch, controller), the LSTM's cell state
+
+
+def interface_fields(word: int, heads: int, mask: bool, sharpness: bool) -> dict[str, int]:
+    """The parts of the interface vector in the order of A.1, and how many numbers each has."""
+    fields = dict(read_keys=heads * word, read_strengths=heads, write_key=word, write_strength=1, erase=word, word=word,
+                  free_gates=heads, allocation_gate=1, write_gate=1, modes=3 * heads)
+    if mask:
+        fields |= dict(write_mask=word, read_masks=heads * word)
+    if sharpness:
+        fields |= dict(forward_exponents=heads, backward_exponents=heads)
+    return fields
+
+
+class DNC(nn.Module):
+    """A differentiable neural computer, with any of the three repairs switched on.
+
+    input_size, output_size  channels of an input and of an output step
+    cells, word, heads       memory size and read heads; no parameter's size depends on cells
+    controller               "lstm" or "feedforward" (one hidden layer, tanh)
+    controller_size          width of the controller
+    mask                     M: masked content look-up (Eq. 2.1)
+    deallocation             D: what is freed is erased from the memory (Eq. 2.3)
+    sharpness                S: forward and backward links are sharpened (Eq. 2.5)
+    mask_floor               the delta of A.2, in [0, 1): no mask closes further than this
+
+    Raises ValueError on sizes below 1, an unknown controller or a floor outside [0, 1). Appendix A.1.
+    """
+
+    def __init__(self, input_size: int, output_size: int, *, cells: int = 16, word: int = 16, heads: int = 1,
+                 controller: str = "lstm", controller_size: int = 32, mask: bool = False, deallocation: bool = False,
+                 sharpness: bool = False, mask_floor: float = 0.0) -> None:
+        super().__init__()
+        for name, size in dict(input_size=input_size, output_size=output_size, cells=cells, word=word, heads=heads,
+                               controller_size=controller_size).items():
+            if size < 1:
+                raise ValueError(f"{name} must be 1 or more, got {size}")
+        if controller not in ("lstm", "feedforward"):
+            raise ValueError(f'controller must be "lstm" or "feedforward", got {controller!r}')
+        if not 0 <= mask_floor < 1:
+            raise ValueError(f"mask_floor must be in [0, 1), got {mask_floor}")
+        self.cells, self.word, self.heads, self.controller_size = cells, word, heads, controller_size
+        self.lstm, self.mask_floor = controller == "lstm", mask_floor
+        self.mask, self.deallocation, self.sharpness = mask, deallocation, sharpness
+        self.fields = interface_fields(word, heads, mask, sharpness)
+        width, recurrent = (4 * controller_size, controller_size) if self.lstm else (controller_size, 0)
+        self.from_input = nn.Linear(input_size, width)
+        self.from_state = nn.Linear(heads * word + recurrent, width, bias=False)
+        self.to_interface = nn.Linear(controller_size, sum(self.fields.values()))
+        self.to_output = nn.Linear(controller_size + heads * word, output_size)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier weights, zero biases; forget gates and mask logits start at 1 (A.1 suggests the latter)."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("weight"):
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
+        with torch.no_grad():
+            if self.lstm:
+                self.from_input.bias[: self.controller_size] = 1
+            if self.mask:
+                start = sum(list(self.fields.values())[: list(self.fields).index("write_mask")])
+                self.to_interface.bias[start : start + self.word * (1 + self.heads)] = 1
+
+    def initial_state(self, batch: int, cells: int | None = None) -> DNCState:
+        """A state of zeros on the device and in the dtype of the parameters. cells: another memory size."""
+        cells, like = cells or self.cells, self.to_output.weight
+        zeros = like.new_zeros
+        return DNCState(zeros(batch, cells, self.word), zeros(batch, cells), zeros(batch, cells, cells),
+                        zeros(batch, cells), zeros(batch, cells), zeros(batch, self.heads, cells),
+                        zeros(batch, self.heads, self.word), zeros(batch, self.controller_size),
+                        zeros(batch, self.controller_size))
+
+    def forward(self, inputs: Tensor, state: DNCState | None = None, trace: list | None = None
+                ) -> tuple[Tensor, DNCState]:
+        """Read a sequence.
+
+        inputs   (time, batch, input_size), any length from 1
+        state    where an earlier call ended; None starts with an empty memory
+        trace    a list to which (Interface, DNCState) of every step is appended
+        returns  (time, batch, output_size) and the state after the last step
+
+        Raises ValueError on inputs of another shape.
+        """
+        if inputs.dim() != 3 or inputs.shape[2] != self.from_input.in_features or not len(inputs):
+            raise ValueError(f"inputs must be (time 1 or more, batch, {self.from_input.in_features}), "
+                             f"got {tuple(inputs.shape)}")
+        state = self.initial_state(inputs.shape[1]) if state is None else state
+        outputs = []
+        for step in self.from_input(inputs).unbind(0):          # the part that does not recur, for all steps at once
+            interface, state = self.step(step, state)
+            outputs.append(torch.cat([state.hidden, state.read_words.flatten(1)], dim=-1))
+            if trace is not None:
+                trace.append((interface, state))
+        return self.to_output(torch.stack(outputs)), state
+
+    def step(self, projected: Tensor, state: DNCState) -> tuple[Interface, DNCState]:
+        """One step: controller, write, links, read. projected: from_input(x), (batch, gates x controller_size)."""
+        hidden, carry = self.control(projected, state)
+        told = self.interface(hidden)
+        retained = retention(told.free_gates, state.read_weights)
+        # as in the authors' code no gradient flows through the write into the usage
+        usage = update_usage(state.usage, state.write_weights.detach(), retained)
+        found = content_lookup(state.memory, told.write_key, told.write_strength, told.write_mask)[:, 0]
+        fresh = told.allocation_gate
+        write_weights = told.write_gate * (fresh * allocation(usage) + (1 - fresh) * found)     # A.7
+        memory = write_memory(state.memory, write_weights, told.erase, told.word,
+                              retained if self.deallocation else None)
+        links, precedence = update_links(state.links, state.precedence, write_weights)
+        forward, backward = state.read_weights @ links.mT, state.read_weights @ links
+        if self.sharpness:
+            forward, backward = sharpen(forward, told.forward_exponents), sharpen(backward, told.backward_exponents)
+        content = content_lookup(memory, told.read_keys, told.read_strengths, told.read_masks)
+        weights = read_weights(told.modes, backward, content, forward)
+        words = weighted_recall(memory, weights)
+        return told, DNCState(memory, usage, links, precedence, write_weights, weights, words, hidden, carry)
+
+    def control(self, projected: Tensor, state: DNCState) -> tuple[Tensor, Tensor]:
+        """The controller's output and LSTM cell state, from the input and the words read at the last step."""
+        words = state.read_words.flatten(1)
+        if not self.lstm:
+            return torch.tanh(projected + self.from_state(words)), state.carry
+        gates = projected + self.from_state(torch.cat([words, state.hidden], dim=-1))
+        forget, enter, out, candidate = gates.chunk(4, dim=-1)
+        carry = torch.sigmoid(forget) * state.carry + torch.sigmoid(enter) * torch.tanh(candidate)
+        return torch.sigmoid(out) * torch.tanh(carry), carry
+
+    def interface(self, hidden: Tensor) -> Interface:
+        """Split what the controller emits (A.1) and bring every part into its range (A.2)."""
+        emitted = self.to_interface(hidden).clamp(-20, 20)
+        raw = dict(zip(self.fields, emitted.split(list(self.fields.values()), dim=-1), strict=True))
+        batch, word, heads = len(hidden), self.word, self.heads
+        masks = exponents = (None, None)
+        if self.mask:
+            masks = [self.mask_floor + (1 - self.mask_floor) * torch.sigmoid(raw[name].view(batch, -1, word))
+                     for name in ("write_mask", "read_masks")]
+        if self.sharpness:
+            exponents = [oneplus(raw[name]) for name in ("forward_exponents", "backward_exponents")]
+        return Interface(
+            raw["read_keys"].view(batch, heads, word), oneplus(raw["read_strengths"]),
+            raw["write_key"].view(batch, 1, word), oneplus(raw["write_strength"]), torch.sigmoid(raw["erase"]),
+            raw["word"], torch.sigmoid(raw["free_gates"]), torch.sigmoid(raw["allocation_gate"]),
+            torch.sigmoid(raw["write_gate"]), torch.softmax(raw["modes"].view(batch, heads, 3), dim=-1),
+            *masks, *exponents)

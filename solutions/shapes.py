@@ -6,7 +6,7 @@ from torch import Tensor
 def require_shapes(**arguments: tuple[Tensor, str]) -> dict[str, int]:
     """Check tensors against named axes; an axis named twice must have the same size everywhere.
 
-    arguments  name=(tensor, "axis axis ..."), for example key=(key, "batch heads word")
+    arguments  name=(tensor, "axis axis ..."), for example key=(key, "batch heads word"); a number is its own size
     returns    the size of every named axis
 
     Raises ValueError that names the argument, its shape, the shape expected and who fixed each size.
@@ -20,7 +20,8 @@ def require_shapes(**arguments: tuple[Tensor, str]) -> dict[str, int]:
     for name, (tensor, axes_text) in arguments.items():
         axes = axes_text.split()
         agrees = tensor.dim() == len(axes) and all(
-            sizes.get(axis, size) == size for axis, size in zip(axes, tensor.shape, strict=True)
+            (int(axis) if axis.isdigit() else sizes.get(axis, size)) == size
+            for axis, size in zip(axes, tensor.shape, strict=True)
         )
         if not agrees:
             expected = ", ".join(f"{axis} {sizes[axis]}" if axis in sizes else axis for axis in axes)

@@ -469,10 +469,13 @@ def test_a_fresh_clone_of_the_course_itself(tmp_path):
     for name in filter(None, listed.split("\0")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    for expected in ("Installed in", "[OK]   python"):
-        done = subprocess.run([sys.executable, "-m", "grader", "doctor"], cwd=tmp_path, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True)
-        assert expected in done.stdout, done.stdout + done.stderr
-        assert "[OK]   torch" in done.stdout
-        assert f"{tmp_path.resolve() / 'solutions'}" in done.stdout
-    assert "Installed in" not in done.stdout
+    try:
+        for expected in ("Installed in", "[OK]   python"):
+            done = subprocess.run([sys.executable, "-m", "grader", "doctor"], cwd=tmp_path, stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True)
+            assert expected in done.stdout, done.stdout + done.stderr
+            assert "[OK]   torch" in done.stdout
+            assert f"{tmp_path.resolve() / 'solutions'}" in done.stdout
+        assert "Installed in" not in done.stdout
+    finally:
+        shutil.rmtree(tmp_path / ".venv", ignore_errors=True)      # 2 GB, which pytest would keep

@@ -141,3 +141,21 @@ def test_without_pytest_the_fix_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pytest", None)
     assert lab.run_tests(tmp_path) == 1
     assert f"Fix: {sys.executable} -m pip install -e '{tmp_path}[test]'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_a_signal_is_the_program_s_to_answer(name):
+    program = f"trap 'echo answered; exit 7' {name}; echo ready; while :; do sleep 0.1; done"
+    starter = f"import sys; from grader import lab; sys.exit(lab._in_foreground(['sh', '-c', {program!r}], '.', None))"
+    process = subprocess.Popen([sys.executable, "-c", starter], cwd=ROOT, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(getattr(signal, f"SIG{name}"))
+    assert process.communicate(timeout=30)[0] == "answered\n"
+    assert process.returncode == 7
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_a_program_that_is_killed_has_the_shell_s_exit_code():
+    assert lab._in_foreground(["sh", "-c", "kill -9 $$"], ROOT, os.environ) == 137

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from solutions.basics import weighted_recall
 
-LAWS = settings(derandomize=True, deadline=None, max_examples=40)
+LAWS = settings(derandomize=True, deadline=None, max_examples=25)
 
 
 @st.composite

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from solutions.dnc import content_lookup, oneplus, retention, write_memory
 
-LAWS = settings(derandomize=True, deadline=None, max_examples=30)
+LAWS = settings(derandomize=True, deadline=None, max_examples=20)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="pending: GPU"))]
 
 

@@ -259,6 +259,14 @@ def test_the_number_of_facts_and_the_answers_come_from_their_whole_ranges():
     assert {"took", "left", "went"} <= verbs            # held, lying, carried away
 
 
+def test_what_is_told_for_induction_comes_in_any_order():
+    stories = babi.induction(200, generator=seeded(4))
+    assert len({story[-1].text for story in stories}) == len(babi.NAMES)
+    kinds_first = Counter(" is a " in story[0].text for story in stories)
+    assert 80 < kinds_first[True] < 145                 # five lines of nine
+    assert len({story[0].text.split()[0] for story in stories}) == len(babi.NAMES)
+
+
 def test_names_of_ones_own():
     story, = babi.two_supporting_facts(1, generator=seeded(0), people=["Al"], places=["x", "y"], objects=["z"], facts=2)
     assert re.fullmatch(r"1 Al \w+ to the [xy]\.\n2 Al \w+ the z\.\n3 Where is the z\? \t[xy]\t2 1\n",

@@ -41,9 +41,10 @@ def test_every_list_of_distinct_words_is_equally_likely(monkeypatch, listed, cou
 
 @pytest.mark.parametrize("width", [4, 11, 16, 62, 63, 100])
 def test_words_of_any_width_are_distinct_and_their_bits_fair(width):
-    words = draw.distinct_words(16, 500, width, generator=seeded(1))
+    count = min(40, 2**width)
+    words = draw.distinct_words(count, 200, width, generator=seeded(1))
     lists = words.transpose(0, 1).int().tolist()
-    assert all(len(set(map(tuple, entry))) == 16 for entry in lists)
+    assert all(len(set(map(tuple, entry))) == count for entry in lists)
     assert torch.isin(words, torch.tensor([0.0, 1.0])).all()
     assert (words.mean((0, 1)) - 0.5).abs().max() < 0.04
 
