@@ -27,8 +27,8 @@ def content_lookup(
     eps       added to the product of the two norms, so a row (or key) of zeros scores exactly 0
     returns   (batch, heads, cells): non-negative, each row sums to 1
 
-    Gradients are finite everywhere, at rows of zeros too. Raises ValueError on shapes that disagree.
-    Equations 2.1 and 2.4 (A.3, A.4).
+    Any float dtype goes in and comes out, and no argument is changed. Gradients reach all four tensors and are finite
+    everywhere, at rows of zeros too. Raises ValueError on shapes that disagree. Equations 2.1 and 2.4 (A.3, A.4).
     """
     require_shapes(
         memory=(memory, "batch cells word"),
@@ -54,7 +54,8 @@ def retention(free_gates: Tensor, read_weights: Tensor) -> Tensor:
     read_weights  (batch, heads, cells): where each head read at the last step
     returns       (batch, cells) in [0, 1]: 1 keeps the cell, 0 forgets it
 
-    Raises ValueError on shapes that disagree. Appendix A.5.
+    Gradients reach both and are finite where a cell is freed completely. Raises ValueError on shapes that disagree.
+    Appendix A.5.
     """
     require_shapes(free_gates=(free_gates, "batch heads"), read_weights=(read_weights, "batch heads cells"))
     ### BEGIN SOLUTION
@@ -74,8 +75,8 @@ def write_memory(
     retained       (batch, cells) in [0, 1]: the retention of each cell; None forgets nothing (the plain DNC)
     returns        (batch, cells, word)
 
-    Retention and erasure act on the old content only, never on the word being written. Raises ValueError on
-    shapes that disagree. Equation 2.3 (A.8).
+    Retention and erasure act on the old content only, never on the word being written. Gradients reach all five.
+    Raises ValueError on shapes that disagree. Equation 2.3 (A.8).
     """
     require_shapes(
         memory=(memory, "batch cells word"),

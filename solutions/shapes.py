@@ -19,16 +19,16 @@ def require_shapes(**arguments: tuple[Tensor, str]) -> dict[str, int]:
     fixed_by: dict[str, str] = {}
     for name, (tensor, axes_text) in arguments.items():
         axes = axes_text.split()
-        agrees = tensor.dim() == len(axes) and all(
-            (int(axis) if axis.isdigit() else sizes.get(axis, size)) == size
-            for axis, size in zip(axes, tensor.shape, strict=True)
-        )
+        known = sizes | {axis: int(axis) for axis in axes if axis.isdigit()}
+        agrees = tensor.dim() == len(axes)
+        for axis, size in zip(axes, tensor.shape, strict=False):
+            agrees = agrees and known.setdefault(axis, size) == size
         if not agrees:
             expected = ", ".join(f"{axis} {sizes[axis]}" if axis in sizes else axis for axis in axes)
             witnesses = sorted({fixed_by[axis] for axis in axes if axis in fixed_by})
             because = f" as {' and '.join(witnesses)} has it" if witnesses else ""
             raise ValueError(f"{name} must be ({expected}){because}, got {tuple(tensor.shape)}")
-        for axis, size in zip(axes, tensor.shape, strict=True):
-            sizes.setdefault(axis, size)
+        sizes |= {axis: known[axis] for axis in axes if not axis.isdigit()}
+        for axis in axes:
             fixed_by.setdefault(axis, name)
     return sizes
