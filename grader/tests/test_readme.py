@@ -30,6 +30,13 @@ def test_following_the_worked_example_adds_a_proven_exercise(course):
     assert "blend: not written yet" in course("check", "00", code=1).stdout
 
 
+def test_the_researchers_example_runs():
+    code, = re.findall(r"```python\n(import torch.*?)```", README, re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert names["outputs"].shape == names["batch"].targets.shape
+
+
 def test_every_command_the_readme_names_exists(course):
     named = set(re.findall(r"`course (\w+)", README)) | set(re.findall(r"^course (\w+)", README, re.MULTILINE))
     offered = course("--help").stdout
