@@ -87,20 +87,21 @@ def run_tests(root: Path, extra: Sequence[str] = ()) -> int:
 
 def _in_foreground(command: Sequence[str], root: Path, environment: Mapping[str, str]) -> int:
     """Run a program that has the terminal: Ctrl-C is its own to answer, a SIGTERM is passed on to it."""
-    child = subprocess.Popen(command, cwd=root, env=environment)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: child.terminate())
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda number, frame: received.append(number))
+              for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        while True:
-            try:
-                code = child.wait()
-            except KeyboardInterrupt:
+        child = subprocess.Popen(command, cwd=root, env=environment)
+        while not _ends_within(child, seconds=0.2):
+            while received:
+                number = received.pop()
                 # a terminal sends Ctrl-C to both of us; a signal sent to this process alone reaches the child only so
-                if not _has_terminal() and not _ends_within(child, seconds=1):
-                    child.send_signal(signal.SIGINT)
-                continue
-            return 128 - code if code < 0 else code
+                if number == signal.SIGTERM or not (_has_terminal() or _ends_within(child, seconds=1)):
+                    child.send_signal(number)
+        return 128 - child.returncode if child.returncode < 0 else child.returncode
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _ends_within(child: subprocess.Popen, seconds: float) -> bool:
