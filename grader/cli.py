@@ -61,7 +61,7 @@ def start(
     from grader import workbook
 
     found = lessons.find(lesson)
-    print(workbook.reset(found, _exercise_of(found, reset)) if reset else workbook.start(found))
+    print(workbook.reset(found, _exercise_of(found, reset)) if reset is not None else workbook.start(found))
 
 
 def _exercise_of(lesson: lessons.Lesson, name: str) -> str:
@@ -84,14 +84,18 @@ def check(
 
     found = lessons.find(lesson)
     path = Path(lesson) if lesson.endswith(".ipynb") else workbook.notebook_of(found)
-    seed = judge.fresh_seed() if seed is None else seed
+    seed = judge.chosen_seed(seed)
     judgements = []
     for judgement, source in lesson_check.check_notebook(path, found, seed):
         judgements.append(judgement)
+        if judgement.own and path.resolve() == workbook.notebook_of(found).resolve():
+            try:
+                progress.save_judgement(progress.records(progress.WORK), judgement, source)
+            except OSError as error:
+                judgement.note += f"; your progress could not be saved: {error.strerror or error}".removeprefix(
+                    "" if judgement.note else "; ")
         if not as_json:
-            print(report.as_text(judgement) + "\n")
-        if path == workbook.notebook_of(found):
-            progress.save_judgement(progress.records(progress.WORK), judgement, source)
+            print(report.as_text(judgement, in_notebook=False) + "\n", flush=True)
     passed = all(judgement.passed for judgement in judgements)
     if as_json:
         print(json.dumps({"lesson": found.name, "seed": seed, "passed": passed,
@@ -166,6 +170,8 @@ def _kill_table(row) -> Table:
 
 def main() -> None:
     """Run the command; whatever a user can mend ends in one sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")       # a learner's text must never end in a traceback of ours
     try:
         app(prog_name="course")
     except CourseError as error:

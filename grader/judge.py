@@ -5,13 +5,13 @@ source of random numbers. It calls the student only through the codec, the same 
 boundary. What fails says which law, the smallest case, what was expected and got, and the likely mistake.
 """
 
+import contextlib
 import hashlib
 import importlib
 import math
 import pkgutil
 import secrets
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from grader.names import UnknownName, nearest
+from grader.names import CourseError, UnknownName, nearest
 from grader.sandbox import codec
 from grader.sandbox.codec import Handle, Opaque
 from grader.sandbox.process import Lost
@@ -327,7 +327,9 @@ def describe(value: Any) -> str:
             return number(value)
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
     if isinstance(value, Opaque):
-        return f"a {value.type_name}"
+        return value.type_name if value.type_name.startswith("a ") else f"a {value.type_name}"
+    if isinstance(value, Handle):
+        return "a module"
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
     return repr(value)[:80]
@@ -366,7 +368,7 @@ class Judgement:
     seed: int
     verdicts: list[Verdict]
     unwritten: bool = False
-    seconds: float = 0.0
+    own: bool = True                    # False where the reference itself was judged: unlocked, not earned
     note: str = ""                      # one sentence that concerns the whole exercise
 
     @property
@@ -375,11 +377,16 @@ class Judgement:
 
     @property
     def earned(self) -> float:
-        return sum(verdict.points for verdict in self.verdicts if verdict.status == "passed")
+        return sum(verdict.points for verdict in self.verdicts if verdict.status == "passed") if self.own else 0.0
 
 
-def fresh_seed() -> int:
-    return secrets.randbelow(100_000)
+def chosen_seed(seed: int | None) -> int:
+    """The seed to judge with, 0 to 99999: a fresh one for None. Raises CourseError for anything else."""
+    if seed is None:
+        return secrets.randbelow(100_000)
+    if type(seed) is not int or not 0 <= seed < 100_000:
+        raise CourseError(f"a seed is a whole number from 0 to 99999, got {seed!r}")
+    return seed
 
 
 def judge(exercise: Exercise, answer: Answer, seed: int, recognise: bool = True) -> Judgement:
@@ -389,7 +396,7 @@ def judge(exercise: Exercise, answer: Answer, seed: int, recognise: bool = True)
 
     Never raises for anything student code does; a lost transport fails the properties that were left.
     """
-    started, verdicts, unwritten = time.perf_counter(), [], False
+    verdicts, unwritten = [], False
     seen: list[Call] = []
     for law in exercise.properties:
         if law.needs == "cuda" and not torch.cuda.is_available():
@@ -398,7 +405,8 @@ def judge(exercise: Exercise, answer: Answer, seed: int, recognise: bool = True)
         draw = Draw(seed, exercise.identity, law.title)
         student = Student(answer, exercise.name, draw.seed % 2**31)
         try:
-            law.test(student, exercise.reference, draw)
+            with _usual_modes():
+                law.test(student, exercise.reference, draw)
             verdicts.append(Verdict(law.title, law.points, "passed"))
         except Failed as failure:
             case = next((call for call in reversed(student.calls)), None)
@@ -409,7 +417,10 @@ def judge(exercise: Exercise, answer: Answer, seed: int, recognise: bool = True)
         except codec.CodecError as error:
             verdicts.append(Verdict(law.title, law.points, "failed", Diagnosis(f"no readable answer: {error}")))
         except Lost as lost:
-            verdicts.append(Verdict(law.title, law.points, "failed", Diagnosis(str(lost))))
+            left = exercise.properties[len(verdicts):] if lost.late else [law]     # do not wait for each of them
+            verdicts += [Verdict(each.title, each.points, "failed", Diagnosis(str(lost))) for each in left]
+            if lost.late:
+                break
         except Exception as error:      # a law that trips over what it was given: that is the student's failure too
             got = describe(student.calls[-1].reply.get("value")) if student.calls else ""
             verdicts.append(Verdict(law.title, law.points, "failed", Diagnosis(
@@ -420,7 +431,18 @@ def judge(exercise: Exercise, answer: Answer, seed: int, recognise: bool = True)
         mistake = _recognise(exercise, seen)
         for verdict in failed:
             verdict.diagnosis.mistake = mistake
-    return Judgement(exercise, seed, verdicts, unwritten, time.perf_counter() - started)
+    return Judgement(exercise, seed, verdicts, unwritten)
+
+
+@contextlib.contextmanager
+def _usual_modes() -> Iterator[None]:
+    """Judge on the CPU and with gradients, whatever modes the notebook has set."""
+    with contextlib.ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":
+            modes.enter_context(torch.device("cpu"))
+        yield
 
 
 def _recognise(exercise: Exercise, calls: list[Call]) -> str:

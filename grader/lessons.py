@@ -75,11 +75,14 @@ def read_notebook(path: Path) -> dict[str, Any]:
         notebook = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UnreadableNotebook(f"{path} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableNotebook(f"{path} is not a notebook, its JSON is broken or cut short: {error}") from None
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
         raise UnreadableNotebook(f"{path} is not a notebook: it has no list of cells")
+    for part in [notebook, *cells]:                     # other programs write null, or leave it out
+        if not isinstance(part.get("metadata"), dict):
+            part["metadata"] = {}
     return notebook
 
 
@@ -92,7 +95,7 @@ def exercises(notebook: Path | str | Mapping[str, Any]) -> list[ExerciseCell]:
     found = []
     for index, cell in enumerate(content["cells"]):
         about = cell.get("metadata", {}).get("exercise")
-        if isinstance(about, Mapping) and "id" in about:
+        if isinstance(about, Mapping) and isinstance(about.get("id"), str):
             found.append(ExerciseCell(about["id"], about.get("points", 0), about.get("difficulty", 1),
                                       about.get("minutes", 0), index))
     return found

@@ -39,14 +39,14 @@ def check(definition: Callable, exercise: str | None = None, seed: int | None = 
     seed        0 to 99999: repeats an earlier check, which printed it; a fresh one by default
     """
     found = judge.find(exercise or _name_of(definition))
-    outcome = judge.judge(found, _transport(found, definition), judge.fresh_seed() if seed is None else seed)
-    own = definition is not found.reference
+    outcome = judge.judge(found, _transport(found, definition), judge.chosen_seed(seed))
+    outcome.own = definition is not found.reference
     _latest[found.identity] = outcome
-    if own:
+    if outcome.own:
         _record(lambda folder: progress.save_judgement(folder, outcome, _source_of(definition)), outcome)
     else:
-        outcome.note = "this is the course's own solution: it counts as unlocked, not as earned"
-    return Score(report.as_text(outcome), report.as_html(outcome), outcome.earned if own else 0.0)
+        outcome.note = report.UNLOCKED
+    return Score(report.as_text(outcome), report.as_html(outcome), outcome.earned)
 
 
 def hint(name: str, step: int | None = None) -> Block:
@@ -57,7 +57,7 @@ def hint(name: str, step: int | None = None) -> Block:
     if folder:
         given = max(given, progress.load(folder, exercise.identity).get("hints", 0))
     last = len(exercise.hints)
-    if step is not None and not (isinstance(step, int) and 1 <= step <= last):
+    if step is not None and not (type(step) is int and 1 <= step <= last):
         raise CourseError(f"a hint's step is 1 to {last}, got {step!r}")
     step = step or min(given + 1, last)
     _hints_given[exercise.identity] = max(given, step)
@@ -129,8 +129,10 @@ def _name_of(definition: Any) -> str:
     if isinstance(definition, str):
         raise CourseError(f"check takes the function itself, not its name: check({definition})")
     name = getattr(definition, "__name__", None)
-    if name is None:
-        raise CourseError(f"check takes a function or class, got {judge.describe(definition)}")
+    if name is None or name == "<lambda>":
+        what = "this has no name of its own" if callable(definition) else f"got {judge.describe(definition)}"
+        raise CourseError(f"check takes a function or class, {what}; say which exercise is meant: "
+                          'check(f, "retention") for example')
     return name
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:                       # judge loads torch, which `course start
     from grader.judge import Judgement
 
 WORK = ROOT / "work"
+KINDS = {"seed": int, "source": str, "earned": int | float, "written": bool, "statuses": dict, "hints": int,
+         "solution_shown": bool, "unlocked": bool, "content": str}
 
 
 def folder_here() -> Path | None:
@@ -26,12 +28,13 @@ def records(work: Path) -> Path:
 
 
 def load(folder: Path, name: str) -> dict[str, Any]:
-    """The record of this name, empty when there is none or it is damaged."""
+    """The record of this name, without what is damaged in it; empty when there is none."""
     try:
         record = json.loads((folder / f"{name}.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return record if isinstance(record, dict) else {}
+    kept = record.items() if isinstance(record, dict) else ()
+    return {key: value for key, value in kept if isinstance(value, KINDS.get(key, object))}
 
 
 def save(folder: Path, name: str, **changes: Any) -> None:
@@ -41,19 +44,23 @@ def save(folder: Path, name: str, **changes: Any) -> None:
 
 def save_judgement(folder: Path, judgement: "Judgement", source: str | None) -> None:
     """Keep what a check of the learner's own definition found."""
-    save(folder, judgement.exercise.identity, seed=judgement.seed, source=definition_hash(source),
+    exercise = judgement.exercise
+    save(folder, exercise.identity, seed=judgement.seed, source=definition_hash(source, exercise.name),
          earned=judgement.earned, written=not judgement.unwritten,
          statuses={verdict.title: verdict.status for verdict in judgement.verdicts})
 
 
-def definition_hash(source: str | None) -> str | None:
-    """The same for two definitions that differ in comments, blank lines or docstring only."""
-    if source is None:
-        return None
+def definition_hash(source: str | None, name: str) -> str:
+    """A hash of the definition of this name in a cell; comments, blank lines and docstrings do not count.
+
+    Where the cell has no such definition, or is not Python, the whole text counts.
+    """
     try:
-        tree = ast.parse(source)
+        tree = ast.parse(source or "")
     except SyntaxError:
-        return hashlib.sha256(source.encode()).hexdigest()[:16]
+        return hashlib.sha256(source.encode(errors="replace")).hexdigest()[:16]
+    own = [node for node in tree.body if getattr(node, "name", None) == name]
+    tree = ast.Module(own[-1:], []) if own else tree
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]

@@ -12,6 +12,7 @@ from grader.judge import Call, Exercise, Judgement, Verdict, describe
 from grader.kill_matrix import SHOWN
 
 WIDTH = 100
+UNLOCKED = "this is the course's own solution: it counts as unlocked, not as earned"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def named_arguments(exercise: Exercise, call: Call) -> dict[str, Any]:
     return dict(inspect.signature(exercise.reference).bind_partial(*call.arguments, **call.keywords).arguments)
 
 
-def next_step(judgement: Judgement) -> str:
+def next_step(judgement: Judgement, in_notebook: bool = True) -> str:
     """What the reader can type now."""
     name = judgement.exercise.name
     if judgement.note:
@@ -80,6 +81,8 @@ def next_step(judgement: Judgement) -> str:
         return f'write the cell above, run it, then run this one again; hint("{name}") helps'
     if judgement.passed or not any(v.status == "failed" for v in judgement.verdicts):
         return ""
+    if not in_notebook:
+        return f"check({name}, seed={judgement.seed}) in the notebook shows the same, with the failing arguments"
     return (f'c = case("{name}") holds the failing arguments: {name}(*c.arguments, **c.keywords); hint("{name}") '
             "helps one step at a time")
 
@@ -88,7 +91,7 @@ def as_block(judgement: Judgement) -> Block:
     return Block(as_text(judgement), as_html(judgement))
 
 
-def as_text(judgement: Judgement) -> str:
+def as_text(judgement: Judgement, in_notebook: bool = True) -> str:
     """The whole judgement, every property on its line, the first failures in full."""
     lines, shown = [headline(judgement)], 0
     for verdict in [] if judgement.unwritten else judgement.verdicts:
@@ -100,7 +103,7 @@ def as_text(judgement: Judgement) -> str:
                 for part in sentence.split("\n"):
                     lines += textwrap.wrap(part, WIDTH, initial_indent=prefix, subsequent_indent=" " * 12) or [prefix]
                     prefix = " " * 12
-    if step := next_step(judgement):
+    if step := next_step(judgement, in_notebook):
         lines += textwrap.wrap(step, WIDTH, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)
 

@@ -31,16 +31,16 @@ def states(lesson: Lesson, work: Path = progress.WORK) -> list[State]:
     found = []
     for cell in lessons.exercises(lesson.notebook):
         record = progress.load(progress.records(work), cell.id)
-        found.append(State(lesson.name, cell.id, _state(record, sources.get(cell.id)), record.get("earned", 0.0),
-                           cell.points, _note(record)))
+        state = _state(record, sources.get(cell.id), cell.id)
+        found.append(State(lesson.name, cell.id, state, record.get("earned", 0.0), cell.points, _note(record)))
     return found
 
 
-def _state(record: dict, source: str | None) -> str:
-    checked = bool(record.get("written"))
-    if checked and source and progress.definition_hash(source) != record.get("source"):
+def _state(record: dict, source: str | None, identity: str) -> str:
+    checked, statuses = record.get("written", False), record.get("statuses", {})
+    if checked and source and progress.definition_hash(source, identity.partition("-")[2]) != record.get("source"):
         return "stale"
-    if checked and all(s == "passed" for s in record["statuses"].values()):
+    if checked and statuses and all(status == "passed" for status in statuses.values()):
         return "earned"
     if record.get("unlocked"):
         return "unlocked"

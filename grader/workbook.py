@@ -1,6 +1,7 @@
 """A learner's copies of the lessons in work/: laying them there, putting a cell back, reading what was written."""
 
 import hashlib
+import itertools
 import json
 import time
 from pathlib import Path
@@ -52,7 +53,7 @@ def reset(lesson: Lesson, exercise: str, work: Path = progress.WORK) -> str:
     place = next(cell.index for cell in lessons.exercises(original) if cell.id == exercise)
     fresh = original["cells"][place]
     present = [cell.index for cell in lessons.exercises(notebook) if cell.id == exercise]
-    backup = progress.records(work) / "before-reset" / f"{lesson.name}-{time.strftime('%Y%m%d-%H%M%S')}.ipynb"
+    backup = _free_name(progress.records(work) / "before-reset", f"{lesson.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     write_whole(backup, path.read_bytes())
     if present:
         notebook["cells"][present[0]] = fresh
@@ -73,7 +74,8 @@ def read(path: Path, lesson: Lesson | None = None) -> dict[str, Any]:
     except CourseError as error:
         raise CourseError(f"{error}. It is left as it is. JupyterLab may hold a good copy (File > Revert Notebook to "
                           f"Checkpoint); {again} lays a fresh one beside it") from None
-    language = notebook.get("metadata", {}).get("kernelspec", {}).get("language", "python")
+    about = notebook["metadata"]
+    language = _part(about, "kernelspec").get("language") or _part(about, "language_info").get("name") or "python"
     if str(language).lower() != "python":
         raise CourseError(f"{_short(path)} is a notebook in {language}; the course is in Python. In JupyterLab choose "
                           "Kernel > Change Kernel > Python 3 and save")
@@ -88,8 +90,8 @@ def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for index, cell in enumerate(notebook["cells"], 1):
         if cell.get("cell_type") == "code":
-            exercise = (cell.get("metadata") or {}).get("exercise")
-            identity = exercise.get("id") if isinstance(exercise, dict) else None
+            identity = _part(cell["metadata"], "exercise").get("id")
+            identity = identity if isinstance(identity, str) else None
             found.append({"name": f"cell {identity or index}", "source": text_of(cell), "exercise": identity})
     return found
 
@@ -107,8 +109,19 @@ def content_hash(notebook: dict[str, Any]) -> str:
 
 def digest_of(notebook: dict[str, Any]) -> str:
     """The version of the lesson a notebook was made from, empty when it does not say."""
-    about = (notebook.get("metadata") or {}).get("systematic")
-    return str(about.get("digest", "")) if isinstance(about, dict) else ""
+    return str(_part(notebook["metadata"], "systematic").get("digest", ""))
+
+
+def _part(metadata: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of the metadata, empty where it is missing or not what it should be."""
+    found = metadata.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _free_name(folder: Path, stem: str) -> Path:
+    """The first of stem.ipynb, stem-2.ipynb, ... that is not there yet."""
+    names = (f"{stem}.ipynb" if count == 1 else f"{stem}-{count}.ipynb" for count in itertools.count(1))
+    return next(folder / name for name in names if not (folder / name).exists())
 
 
 def _lay(lesson: Lesson, target: Path, fresh: str, work: Path) -> None:

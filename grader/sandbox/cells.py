@@ -2,7 +2,7 @@
 
 import ast
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 OURS = ("notebook", "solutions", "kernels", "grader", "matplotlib", "IPython")     # calls into these may be long
@@ -19,31 +19,47 @@ def statements(source: str, filename: str) -> list[ast.stmt]:
 
 
 def without_magics(source: str) -> str:
-    """The source with IPython's own lines blanked; a cell that starts with %% is none of Python's."""
-    if source.lstrip().startswith("%%"):
+    """The source with IPython's own lines blanked; a cell that starts with %% is none of Python's, if not timed."""
+    first = source.lstrip().split("\n")[0].split()[:1]
+    if first and first[0].startswith("%%") and first[0] not in ("%%time", "%%timeit", "%%capture", "%%prun"):
         return ""
     return "\n".join("" if line.lstrip().startswith(("%", "!", "?")) or line.rstrip().endswith("?") else line
                      for line in source.split("\n"))
 
 
-def defines(node: ast.stmt, names: Mapping[str, Any]) -> bool:
+def defines(node: ast.stmt, names: Mapping[str, Any], exercise: bool = False) -> bool:
     """Whether a statement is an import, a function, a class or a plain assignment.
 
-    names  what the notebook has defined so far: a call of its own functions, or of the course's, may be training
+    names     what the notebook has defined so far: a call of its own functions, or of the course's, may be training
+    exercise  take every assignment for plain
     """
     match node:
         case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return True
-        case ast.Assign() | ast.AnnAssign():
-            return node.value is None or all(_cheap(call, names) for call in ast.walk(node.value)
-                                             if isinstance(call, ast.Call))
+        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
+            return exercise or node.value is None or all(_cheap(call, names) for call in _calls(node.value))
         case ast.If() | ast.Try():
             parts = [node, *getattr(node, "handlers", [])]
-            return all(defines(child, names) for part in parts for field in ("body", "orelse", "finalbody")
+            return all(defines(child, names, exercise) for part in parts for field in ("body", "orelse", "finalbody")
                        for child in getattr(part, field, []))
         case ast.Pass():
             return True
     return False
+
+
+def assigned(node: ast.stmt) -> set[str]:
+    """The names a statement would have bound."""
+    return {child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)}
+
+
+def _calls(node: ast.AST) -> Iterator[ast.Call]:
+    """The calls that evaluating an expression makes: those inside a lambda come later."""
+    if isinstance(node, ast.Lambda):
+        return
+    if isinstance(node, ast.Call):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _calls(child)
 
 
 def _cheap(call: ast.Call, names: Mapping[str, Any]) -> bool:
@@ -52,7 +68,7 @@ def _cheap(call: ast.Call, names: Mapping[str, Any]) -> bool:
     while isinstance(root, ast.Attribute | ast.Subscript | ast.Call):
         root = root.func if isinstance(root, ast.Call) else root.value
     if not isinstance(root, ast.Name):
-        return isinstance(root, ast.Constant)
+        return True                             # a method of a value made here; calls that made it are judged too
     if root.id not in names:
         return root.id in CHEAP_BUILTINS
     found = names[root.id]

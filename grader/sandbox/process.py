@@ -9,13 +9,19 @@ import tempfile
 import threading
 from typing import Any
 
+from grader.names import CourseError
 from grader.sandbox import codec
 
 TIMEOUT = 30.0      # seconds for one request; a check's slowest is far under one
+STARTING = 180.0    # seconds for the interpreter to start and import torch, which is nobody's endless loop
 
 
-class Lost(Exception):
-    """The process that ran the student's code ended or did not answer; the message says how."""
+class Lost(CourseError):
+    """The process that ran the student's code ended, or (late) did not answer in time; the message says how."""
+
+    def __init__(self, how: str, late: bool = False) -> None:
+        super().__init__(how)
+        self.late = late
 
 
 class Process:
@@ -56,6 +62,7 @@ class Process:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "grader.sandbox.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=self._errors, env=environment, start_new_session=True)
+            self._ask(codec.pack({"op": "reset"}), STARTING)
             self._define()
         return self.defined
 
@@ -63,14 +70,15 @@ class Process:
         self.defined = []
         for index, cell in enumerate(self.cells):
             if index not in self._lost:
-                request = {"op": "define", "name": cell["name"], "source": cell["source"]}
+                request = {"op": "define", "name": cell["name"], "source": cell["source"],
+                           "exercise": cell.get("exercise") is not None}
                 try:
                     self.defined.append(codec.unpack(self._ask(codec.pack(request)))["value"])
                     continue
                 except Lost as lost:
                     self._lost[index] = {"type": "Lost", "text": str(lost), "lines": []}
                     return self.start()
-            self.defined.append({"problems": [self._lost[index]], "seconds": 0.0})
+            self.defined.append({"problems": [self._lost[index]], "skipped": {}, "seconds": 0.0})
         return self.defined
 
     def answer(self, message: bytes) -> bytes:
@@ -78,27 +86,34 @@ class Process:
         self.start()
         return self._ask(message)
 
-    def _ask(self, message: bytes) -> bytes:
-        process, late = self._process, threading.Event()
-        timer = threading.Timer(self.timeout, lambda: (late.set(), _kill(process)))
+    def _ask(self, message: bytes, timeout: float | None = None) -> bytes:
+        process, late, timeout = self._process, threading.Event(), timeout or self.timeout
+        timer = threading.Timer(timeout, lambda: (late.set(), _kill(process)))
         timer.start()
         try:
             codec.write_message(process.stdin, message)
             reply = codec.read_message(process.stdout)
-        except (OSError, codec.CodecError):
+        except codec.CodecError as error:
+            self.close()
+            raise Lost(f"your code's answer could not be read: {error}") from None
+        except OSError:
             reply = None
         finally:
             timer.cancel()
         if reply is None:
-            raise Lost(self._how_it_ended(late.is_set()))
+            how = self._how_it_ended()
+            if late.is_set():
+                how = f"your code did not return within {timeout:g} seconds; is there a loop that never ends?"
+            raise Lost(how, late.is_set())
         return reply
 
-    def _how_it_ended(self, late: bool) -> str:
-        _kill(self._process)
-        code = self._process.wait()
+    def _how_it_ended(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)           # its own end, before ours is put upon it
+        code = self._process.poll()
         self.close()
-        if late:
-            return f"your code did not return within {self.timeout:g} seconds; is there a loop that never ends?"
+        if code is None:
+            return "your code closed the channel it answers by"
         if code < 0:
             return f"the process that ran your code was ended by {signal.Signals(-code).name}"
         return f"your code ended its own process (exit code {code})"

@@ -6,9 +6,11 @@ The same class answers in a notebook, over the learner's own namespace, and in a
 
 import ast
 import contextlib
+import ctypes
 import io
 import linecache
 import os
+import signal
 import sys
 import time
 import traceback
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from grader.sandbox import codec
-from grader.sandbox.cells import defines, statements
+from grader.sandbox.cells import assigned, defines, statements
 from grader.sandbox.codec import Fixture, Handle
 from grader.sandbox.fixtures import FIXTURES
 
@@ -54,7 +56,9 @@ class Worker:
         try:
             with _captured(sys.stdout if self.show else printed):
                 reply = operation(**request)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if self.show and isinstance(error, KeyboardInterrupt):
+                raise                           # the learner's own Ctrl-C
             reply = {"raised": self._describe_exception(error)}
         return codec.pack({**reply, "printed": printed.getvalue()[:MAX_PRINTED]})
 
@@ -66,9 +70,12 @@ class Worker:
         self.objects = {}
         return {"value": None}
 
-    def _define(self, name: str, source: str) -> dict:
-        """Run the imports, definitions and plain assignments of one cell, each statement on its own."""
-        started, problems = time.perf_counter(), []
+    def _define(self, name: str, source: str, exercise: bool = False) -> dict:
+        """Run the imports, definitions and plain assignments of one cell, each statement on its own.
+
+        exercise  the cell is an exercise's own: every assignment in it counts, whatever it calls
+        """
+        started, problems, skipped = time.perf_counter(), [], {}
         filename = f"<{name}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         try:
@@ -76,13 +83,18 @@ class Worker:
         except SyntaxError as error:
             body, problems = [], [self._describe_exception(error)]
         for statement in body:
-            if not defines(statement, self.namespace):
+            if not defines(statement, self.namespace, exercise):
+                skipped |= dict.fromkeys(assigned(statement), statement.lineno)
                 continue
             try:
                 exec(compile(ast.Module([statement], []), filename, "exec"), self.namespace)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 problems.append(self._describe_exception(error))
-        return {"value": {"problems": problems, "seconds": time.perf_counter() - started}}
+        return {"value": {"problems": problems, "skipped": skipped, "seconds": time.perf_counter() - started}}
+
+    def _origin(self, name: str) -> dict:
+        """The module a definition comes from, "notebook" for the student's own."""
+        return {"value": str(getattr(self._named(name), "__module__", "notebook"))}
 
     def _new(self, name: str, arguments: tuple, keywords: dict, seed: int) -> dict:
         with _seeded(seed):
@@ -273,8 +285,15 @@ def _bits(tensor: Tensor) -> Tensor:
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
+def _end_with_parent() -> None:
+    """On Linux let the kernel end this process when its parent is gone, however the parent went."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)      # 1 is PR_SET_PDEATHSIG
+
+
 def serve() -> None:
     """Answer requests from standard input until it ends. Answers leave by a descriptor of their own."""
+    _end_with_parent()
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)                               # stray prints of libraries must not mix with the answers

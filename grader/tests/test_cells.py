@@ -41,6 +41,23 @@ def f(x): return x
     assert set(wanted.split()) <= runs(source)
 
 
+@pytest.mark.parametrize(("source", "name"), [
+    ("%%time\nx = 1", "x"), ("%%capture out\ndef f(): pass", "f"), ("f = lambda a: train(a)", "f"),
+    ("x = 1\nx += 1", "x"), ("x = (1 + 2).bit_length()", "x"), ("import torch\nx = (torch.ones(2) + 1).sum()", "x"),
+])
+def test_harmless_forms_run_too(source, name):
+    assert name in runs(source)
+
+
+def test_in_an_exercises_own_cell_every_assignment_counts():
+    source = "def make(): return lambda x: x\nf = make()"
+    names = {"__name__": "notebook"}
+    define, assign = statements(source, "cell")
+    exec(compile(ast.Module([define], []), "cell", "exec"), names)
+    assert not defines(assign, names)
+    assert defines(assign, names, exercise=True)
+
+
 @pytest.mark.parametrize("source", [
     "def train(x): 1 / 0\nlosses = train(1)", "from solutions import dnc\nlosses = dnc.train(1)",
     "class Net: pass\nnet = Net()", "import torch\nx = torch.ones(2)\ny = x.backward()",

@@ -120,6 +120,52 @@ def test_one_broken_cell_takes_nothing_from_the_others(course):
     assert "2 of 3 exercises done" in text
 
 
+def test_a_call_of_the_notebooks_own_that_is_not_run_is_named(course):
+    right = solutions_of("dnc")
+    content = json.loads(course.notebook.read_text())
+    source = "def one():\n    return 1\nONE = one()"
+    content["cells"].insert(3, {"cell_type": "code", "metadata": {}, "id": "mine", "outputs": [], "source": source})
+    course.notebook.write_text(json.dumps(content))
+    course.write(**right | {"retention": right["retention"].replace("(1 -", "(ONE -")})
+    assert "ONE is assigned in cell 4, line 3" in " ".join(course("check", "01", code=1).stdout.split())
+
+
+def test_the_reference_itself_is_not_earned(course):
+    course.write(**solutions_of("dnc") | {"retention": "from solutions.dnc import retention"})
+    text = " ".join(course("check", "work/01_dnc.ipynb").stdout.split())
+    assert "retention: 0 of 4 points, 4 of 4 properties hold" in text
+    assert "counts as unlocked, not as earned" in text
+    table = course("status").stdout
+    assert [table.count("left"), table.count("earned")] == [4, 3]       # a row each and the lessons' summaries
+
+
+def test_text_of_any_kind_is_printed(course):
+    odd = "def write_memory(*args, **keywords):\n    raise ValueError('\\ud800 ψ')"
+    course.write(**solutions_of("dnc") | {"write_memory": odd})
+    assert "raised ValueError" in course("check", "01", code=1).stdout
+
+
+@pytest.mark.slow
+def test_an_endless_loop_costs_one_wait(course):
+    loop = "def retention(free_gates, read_weights):\n    while True:\n        pass"
+    course.write(**solutions_of("dnc") | {"retention": loop})
+    started = time.monotonic()
+    text = " ".join(course("check", "01", code=1).stdout.split())
+    assert time.monotonic() - started < 75          # one limit of 30 seconds, not four
+    assert "did not return within 30 seconds" in text
+    assert "2 of 3 exercises done" in text
+
+
+def test_a_record_that_cannot_be_written_costs_no_verdict(course):
+    course.write(**solutions_of("dnc"))
+    records = course.root / "work" / ".course"
+    shutil.rmtree(records)
+    records.write_text("in the way")
+    verdicts = json.loads(course("check", "01", "--json").stdout)
+    assert verdicts["passed"]
+    assert "could not be saved" in verdicts["exercises"][0]["note"]
+
+
 def test_a_missing_and_a_doubled_cell_are_told_and_mended(course):
     content = json.loads(course.notebook.read_text())
     cells = content["cells"]

@@ -1,5 +1,7 @@
 """What a learner sees in a notebook: blocks, hints, cases, unlocking, and sentences instead of tracebacks."""
 
+import contextlib
+import functools
 import time
 
 import pytest
@@ -66,6 +68,21 @@ def test_a_check_takes_under_300_milliseconds():
         check(dnc.content_lookup)
         seconds.append(time.perf_counter() - started)
     assert sorted(seconds)[4] < 0.3
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad(), torch.inference_mode(), torch.device("meta"),
+                                  default_dtype(torch.float64)], ids=["no_grad", "inference", "device", "dtype"])
+def test_modes_that_a_notebook_sets_do_not_change_a_verdict(mode):
+    with mode:
+        assert "4 of 4 points" in check(right, "dnc-retention").text
 
 
 def test_case_gives_the_failing_arguments_and_both_values():
@@ -135,7 +152,12 @@ def test_under_nbgrader_the_text_is_the_points(monkeypatch):
 
 @pytest.mark.parametrize(("act", "sentence"), [
     (lambda: hint("retenton"), "did you mean retention"),
-    (lambda: check(lambda x: x), "no exercise '<lambda>'"),
+    (lambda: check(lambda x: x), 'say which exercise is meant: check.f, "retention"'),
+    (lambda: check(functools.partial(retention)), "say which exercise is meant"),
+    (lambda: hint("retention", True), "1 to 3, got True"),
+    (lambda: check(retention, seed=-1), "0 to 99999, got -1"),
+    (lambda: check(retention, seed="x"), "0 to 99999, got 'x'"),
+    (lambda: check(retention, seed=10**9), "0 to 99999, got 1000000000"),
     (lambda: check("retention"), r"check\(retention\)"),
     (lambda: check(3), "a function or class, got 3"),
     (lambda: solution("nothing like it at all"), "there are "),

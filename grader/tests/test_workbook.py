@@ -87,6 +87,48 @@ def test_a_newer_lesson_is_laid_beside_work_and_said(lesson, work):
     assert len(list(work.glob("*.ipynb"))) == 2
 
 
+def test_two_resets_in_one_second_keep_two_backups(lesson, work, monkeypatch):
+    monkeypatch.setattr(workbook.time, "strftime", lambda _: "20260101-000000")
+    workbook.start(lesson, work)
+    edit(workbook.notebook_of(lesson, work), solve)
+    workbook.reset(lesson, RETENTION, work)
+    workbook.reset(lesson, "dnc-write_memory", work)
+    kept = [backup.read_text() for backup in (progress.records(work) / "before-reset").glob("*.ipynb")]
+    assert len(kept) == 2
+    assert sum("return 'mine'" in text for text in kept) == 1
+
+
+@pytest.mark.parametrize("change", [
+    lambda notebook: notebook.update(metadata=None),
+    lambda notebook: notebook["metadata"].update(kernelspec=None, systematic=3),
+    lambda notebook: [cell.update(metadata=None) for cell in notebook["cells"][::2]],
+    lambda notebook: cell_of(notebook)["metadata"].update(exercise={"id": ["a"]}),
+])
+def test_odd_metadata_is_read_as_if_it_were_missing(change, lesson, work):
+    workbook.start(lesson, work)
+    edit(workbook.notebook_of(lesson, work), change)
+    assert workbook.code_cells(workbook.read(workbook.notebook_of(lesson, work), lesson))
+    assert status.states(lesson, work)
+    workbook.reset(lesson, RETENTION, work)
+    assert RETENTION in [cell.id for cell in lessons.exercises(workbook.notebook_of(lesson, work))]
+
+
+def test_records_of_wrong_types_are_left_out(work, lesson):
+    progress.records(work).mkdir(parents=True)
+    (progress.records(work) / f"{RETENTION}.json").write_text(
+        '{"earned": "x", "hints": "2", "written": true, "statuses": null, "unlocked": true}')
+    assert progress.load(progress.records(work), RETENTION) == {"written": True, "unlocked": True}
+    assert {s.exercise: s.state for s in status.states(lesson, work)}[RETENTION] == "unlocked"
+
+
+def test_helpers_trials_and_magics_in_the_cell_do_not_make_it_stale():
+    alone = "def retention(f, w):\n    return f * w"
+    cell = f"import math\n\nHALF = 0.5\n\n\n{alone}\n\nretention(1, 2)"
+    assert progress.definition_hash(alone, "retention") == progress.definition_hash(cell, "retention")
+    other = alone.replace("*", "+")
+    assert progress.definition_hash(other, "retention") != progress.definition_hash(cell, "retention")
+
+
 def test_a_broken_notebook_is_kept_and_a_fresh_one_laid_beside(lesson, work):
     workbook.start(lesson, work)
     path = workbook.notebook_of(lesson, work)
@@ -136,6 +178,8 @@ def test_reset_of_a_doubled_cell_leaves_one(lesson, work):
     ("\x00\x01", "cut short"),
     (json.dumps({"cells": [], "metadata": {"kernelspec": {"language": "julia"}}, "nbformat": 4}), "in julia"),
     (json.dumps({"cells": [], "metadata": {}, "nbformat": 3}), "format 3"),
+    (json.dumps({"cells": [], "metadata": {"language_info": {"name": "R"}}, "nbformat": 4}), "in R;"),
+    ("[" * 100_000, "cut short"),
 ])
 def test_a_notebook_that_cannot_be_read_is_a_sentence_and_stays(content, sentence, lesson, work):
     path = workbook.notebook_of(lesson, work)
@@ -169,7 +213,8 @@ def test_states_follow_what_happened(lesson, work):
     workbook.start(lesson, work)
     edit(workbook.notebook_of(lesson, work), solve)
     source = "def retention(free_gates, read_weights):\n    return 'mine'  # a comment more"
-    passed = {"written": True, "earned": 4.0, "source": progress.definition_hash(source), "statuses": {"a": "passed"}}
+    digest = progress.definition_hash(source, "retention")
+    passed = {"written": True, "earned": 4.0, "source": digest, "statuses": {"a": "passed"}}
     progress.save(records, RETENTION, **passed)
     assert state()[RETENTION] == "earned"
     progress.save(records, RETENTION, statuses={"a": "passed", "b": "failed"}, earned=2.0, hints=1)
