@@ -317,7 +317,7 @@ def one_hot(cell: int | list, size: int) -> Tensor:
 
 def number(value: Tensor | float) -> str:
     """Seven digits: enough to see a difference near the tolerance, short enough to read."""
-    return f"{float(value):.7g}"
+    return f"{float(value) + 0.0:.7g}"          # + 0.0 turns -0 into 0
 
 
 def describe(value: Any) -> str:

@@ -55,7 +55,7 @@ def retention(free_gates: Tensor, read_weights: Tensor) -> Tensor:
     returns       (batch, cells) in [0, 1]: 1 keeps the cell, 0 forgets it
 
     Gradients reach both and are finite where a cell is freed completely. Raises ValueError on shapes that disagree.
-    Appendix A.5.
+    Equation A.5.
     """
     require_shapes(free_gates=(free_gates, "batch heads"), read_weights=(read_weights, "batch heads cells"))
     ### BEGIN SOLUTION
@@ -101,7 +101,7 @@ def update_usage(usage: Tensor, write_weights: Tensor, retained: Tensor) -> Tens
     retained       (batch, cells) in [0, 1]: the retention of this step
     returns        (batch, cells) in [0, 1]
 
-    Raises ValueError on shapes that disagree. Appendix A.6.
+    Raises ValueError on shapes that disagree. Equation A.6.
     """
     require_shapes(usage=(usage, "batch cells"), write_weights=(write_weights, "batch cells"),
                    retained=(retained, "batch cells"))
@@ -136,7 +136,7 @@ def update_links(links: Tensor, precedence: Tensor, write_weights: Tensor) -> tu
     write_weights  (batch, cells): where this step writes
     returns        the links, with a diagonal of zeros, and the precedence after this write, in that order
 
-    The links use the precedence from before the write. Raises ValueError on shapes that disagree. Appendix A.9.
+    The links use the precedence from before the write. Raises ValueError on shapes that disagree. Equation A.9.
     """
     require_shapes(precedence=(precedence, "batch cells"), write_weights=(write_weights, "batch cells"),
                    links=(links, "batch cells cells"))
@@ -171,7 +171,7 @@ def read_weights(modes: Tensor, backward: Tensor, content: Tensor, forward: Tens
     backward, content, forward  (batch, heads, cells)
     returns                     (batch, heads, cells)
 
-    Raises ValueError on shapes that disagree. Appendix A.12.
+    Raises ValueError on shapes that disagree. Equation A.12.
     """
     require_shapes(modes=(modes, "batch heads 3"), backward=(backward, "batch heads cells"),
                    content=(content, "batch heads cells"), forward=(forward, "batch heads cells"))

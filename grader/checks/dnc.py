@@ -92,7 +92,8 @@ def _(student, ref, draw):
             expect(got).finite(because=f"the gradient of {name} is not finite: at a row of zeros the square root of "
                                        "a sum of squares has no derivative; torch.linalg.vector_norm has one")
         expect(got).close(gradient,
-                          because=f"the gradient of {name} is not that of Eq. 2.1; is part of it detached?")
+                          because=f"the gradient of {name} is not that of Eq. 2.1: is part of it detached, or is the "
+                                  "formula another one at empty rows?")
 
 
 @content_lookup.property("any float dtype and layout goes in, comes out, and is left as it was")
@@ -124,7 +125,8 @@ def _(student, ref, draw):
     gate = torch.tensor([[0.0], [1.0]], dtype=torch.float64)            # first entry keeps, second frees
     expect(student(gate, read)).close(
         torch.stack([torch.ones(5, dtype=torch.float64), 1 - one_hot(3, 5)]),
-        because="psi is 1 where nothing is freed and 0 where a gate of 1 meets a weight of 1: psi = 1 - f w (A.5)")
+        because="psi is exactly 1 where nothing is freed and exactly 0 where a gate of 1 meets a weight of 1: psi = "
+                "1 - f w (A.5). Off by a tiny amount? Then something was added against a zero, for a logarithm perhaps")
 
 
 @retention.property("a half-open gate forgets in proportion to gate and weight")
@@ -154,7 +156,8 @@ def _(student, ref, draw):
     call = student.call(gates, read, cotangent=back)
     unchanged(call, ("free_gates", "read_weights"))
     expect(call.value).close(
-        ref(gates, read), because="gate i multiplies the weights of head i; does it run along the cells instead?")
+        ref(gates, read),
+        because="with several heads, gate i multiplies the weights of head i, and then the factors multiply (A.5)")
     wanted = gradients(ref(gates, read), (gates, read), back)
     for name, path, gradient in zip(("free_gates", "read_weights"), "01", wanted, strict=True):
         expect(call.gradients[path]).close(

@@ -16,7 +16,7 @@ def wrong(name, new, told_by):
 
 wrong("averages the heads", "weights.mean(1, keepdim=True).expand_as(weights) @ memory", HEADS)
 wrong("adds the heads up", "weights.sum(1, keepdim=True).expand_as(weights) @ memory", ONE_HOT)
-wrong("every head reads with the first head's weights", "weights[:, :1].expand_as(weights) @ memory", HEADS)
+wrong("reads every head with the first head's weights", "weights[:, :1].expand_as(weights) @ memory", HEADS)
 wrong("sums over the word instead of the cells", "weights @ memory.transpose(1, 2)", ONE_HOT)
 wrong("normalises the weights again", "(weights / weights.sum(-1, keepdim=True)) @ memory", SMALL)
 wrong("takes a softmax of weights that already are an address", "weights.softmax(-1) @ memory", ONE_HOT)

@@ -45,6 +45,11 @@ for name, old, new, told_by in [
      "* (torch.linalg.vector_norm(key, dim=-1)[..., None] + eps) - eps", EPS),
     ("uses eps as a lower bound of the denominator", RETURN, RETURN.replace("(norms + eps)", "norms.clamp_min(eps)"),
      EPS),
+    ("uses cosine_similarity, whose eps is a lower bound of each norm", RETURN,
+     "torch.softmax(strength[..., None] * torch.cosine_similarity(key[:, :, None], rows, dim=-1, eps=eps), dim=-1)",
+     EPS),
+    ("scores empty rows with minus infinity", RETURN, "torch.softmax((strength[..., None] * dot / (norms + eps))"
+     ".masked_fill(norms == 0, float('-inf')), dim=-1)", EPS),
     ("forgets eps", RETURN, RETURN.replace("(norms + eps)", "norms"), EPS),
     ("takes the square root of a sum of squares", NORMS,
      "norms = (rows ** 2).sum(-1).sqrt() * (key ** 2).sum(-1).sqrt()[..., None]", GRADIENTS),
@@ -95,6 +100,8 @@ PSI = "(1 - free_gates[..., None] * read_weights).prod(dim=1)"
 
 for name, new, told_by in [
     ("adds the heads up instead of multiplying", "1 - (free_gates[..., None] * read_weights).sum(dim=1)", PRODUCT),
+    ("adds the heads up, held at 0 or more",
+     "(1 - (free_gates[..., None] * read_weights).sum(dim=1)).clamp_min(0)", PRODUCT),
     ("averages the heads", "(1 - free_gates[..., None] * read_weights).mean(dim=1)", PRODUCT),
     ("takes the strongest head only", "(1 - free_gates[..., None] * read_weights).amin(dim=1)", PRODUCT),
     ("uses the first head only", "(1 - free_gates[..., None] * read_weights)[:, 0]", PRODUCT),
@@ -113,6 +120,8 @@ for name, new, told_by in [
     ("lays the gates along the cells", "(1 - (free_gates[:, None] if read_weights.shape[1] == read_weights.shape[2] "
      "else free_gates[..., None]) * read_weights).prod(dim=1)", OWN_HEAD),
     ("multiplies through logarithms", "(1 - free_gates[..., None] * read_weights).log().sum(dim=1).exp()", OWN_HEAD),
+    ("multiplies through logarithms, with a small number against zero",
+     "(1 - free_gates[..., None] * read_weights).clamp_min(1e-8).log().sum(dim=1).exp()", EXTREMES),
     ("detaches the gates", "(1 - free_gates.detach()[..., None] * read_weights).prod(dim=1)", OWN_HEAD),
 ]:
     mutant(name, retention, PSI, new, told_by)
@@ -146,12 +155,12 @@ FORGET = "kept = kept * retained[..., None]"
 WRITE = "memory * kept + write_weights[..., None] * word[:, None]"
 
 for name, old, new, told_by in [
-    ("retention also shrinks the new word", WRITE,
+    ("shrinks the new word by the retention too", WRITE,
      "(memory * kept + write_weights[..., None] * word[:, None]) * (1 if retained is None else retained[..., None]) "
      "+ (0 if retained is None else memory * kept * (1 - retained[..., None]))", WHOLE),
     ("erases after adding, its own word too", WRITE, "(memory * (1 if retained is None else retained[..., None]) "
      "+ write_weights[..., None] * word[:, None]) * (1 - write_weights[..., None] * erase[:, None])", PLAIN),
-    ("retention runs along the word", FORGET,
+    ("lays the retention along the word", FORGET,
      "kept = kept * (retained[:, None] if retained.shape[1] == memory.shape[2] else retained[..., None])", CELLS),
     ("keeps what should be forgotten", FORGET, "kept = kept * (1 - retained[..., None])", CELLS),
     ("ignores the retention", FORGET, "kept = kept", CELLS),
@@ -161,6 +170,8 @@ for name, old, new, told_by in [
     ("forgets only where it writes", FORGET, "kept = kept * (1 - write_weights * (1 - retained))[..., None]", CELLS),
     ("subtracts weight and erase instead of their product", KEPT,
      "kept = 1 - write_weights[..., None] - erase[:, None]", PLAIN),
+    ("multiplies (1 - w) and (1 - e) instead of 1 - w e", KEPT,
+     "kept = (1 - write_weights[..., None]) * (1 - erase[:, None])", PLAIN),
     ("erases every cell, written or not", KEPT, "kept = (1 - erase[:, None]).expand_as(memory)", PLAIN),
     ("ignores the erase vector", KEPT, "kept = 1 - write_weights[..., None]", PLAIN),
     ("takes erase for keep", KEPT, "kept = 1 - write_weights[..., None] * (1 - erase[:, None])", PLAIN),
