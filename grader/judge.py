@@ -425,7 +425,8 @@ def judge(exercise: Exercise, answer: Answer, seed: int, recognise: bool = True)
             got = describe(student.calls[-1].reply.get("value")) if student.calls else ""
             verdicts.append(Verdict(law.title, law.points, "failed", Diagnosis(
                 f"this result cannot be judged ({type(error).__name__}: {error})", got=got)))
-        seen += student.calls
+        # calls of a failed property first: they tell mistakes apart, and few candidates are left for the others
+        seen = student.calls + seen if verdicts[-1].status == "failed" else seen + student.calls
     failed = [verdict for verdict in verdicts if verdict.status == "failed"]
     if recognise and failed and not unwritten and not any("raised" in call.reply for call in seen):
         mistake = _recognise(exercise, seen)

@@ -8,7 +8,7 @@ import torch
 from grader import kill_matrix, lessons, mutants, weave
 from grader.judge import exercises, judge, local_answer
 from grader.mutants import Variant
-from grader.sandbox.process import Process
+from grader.sandbox.process import Lost, Process
 
 torch.set_num_threads(1)
 EXERCISES = exercises()
@@ -79,6 +79,19 @@ def test_cheap_answers_earn_nothing_and_never_break_the_judge(identity, cheat):
     outcome = judge(exercise, local_answer(Variant("cheat", exercise, source).definition), 0)
     assert outcome.earned == 0
     assert all(verdict.diagnosis.because for verdict in outcome.verdicts)
+
+
+@pytest.mark.parametrize(("late", "asked"), [(True, 1), (False, 4)])
+def test_an_endless_loop_is_waited_for_once_and_a_crash_only_costs_its_own_property(late, asked):
+    questions = []
+
+    def answer(message):
+        questions.append(message)
+        raise Lost("your code did not return", late)
+
+    outcome = judge(EXERCISES["dnc-retention"], answer, 0)
+    assert len(questions) == asked
+    assert [verdict.status for verdict in outcome.verdicts] == ["failed"] * 4
 
 
 @pytest.mark.parametrize("identity", EXERCISES)

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import time
 
 import pytest
 import torch
@@ -58,16 +57,6 @@ def test_a_right_solution_is_short_and_fresh_seeds_differ():
     text = check(right, "dnc-retention").text
     assert "4 of 4 points" in text
     assert "hint(" not in text
-
-
-def test_a_check_takes_under_300_milliseconds():
-    """A bound on the median of nine, far above the 20 ms it takes alone: the promise to whoever types check."""
-    seconds = []
-    for _ in range(9):
-        started = time.perf_counter()
-        check(dnc.content_lookup)
-        seconds.append(time.perf_counter() - started)
-    assert sorted(seconds)[4] < 0.3
 
 
 @contextlib.contextmanager
