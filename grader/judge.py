@@ -98,7 +98,7 @@ def find(name: str) -> Exercise:
     if matches:
         raise UnknownName(f"{name!r} is the name of {len(matches)} exercises; say which: "
                           + ", ".join(e.identity for e in matches))
-    raise UnknownName(nearest("exercise", name, [e.name for e in known.values()] + list(known)))
+    raise UnknownName(nearest("exercise", name, [e.name for e in known.values()]))
 
 
 # random numbers -------------------------------------------------------------------------------------------------
@@ -245,20 +245,24 @@ class Raised(Failed):
 
 
 class _Expectation:
-    def __init__(self, got: Any) -> None:
-        self.got = got
+    def __init__(self, got: Any, what: str) -> None:
+        self.got, self.what = got, what
 
     def close(self, expected: Tensor, because: str, tolerance: float = 1e-9) -> None:
         """Same shape and dtype, every entry within tolerance * (1 + |expected|)."""
         got, expected = self.got, expected.detach()
         if not isinstance(got, Tensor):
-            hint = "; does every path return?" if got is None else ""
-            raise Failed(f"{because}{hint}", describe(expected), describe(got), pair=(expected, got))
+            why = "" if got is not None else (
+                "; does every path return something?" if self.what == RESULT else
+                "; is something detached, or computed outside torch?")
+            raise Failed(f"{self.what} is not a tensor{why}" if self.what == RESULT or got is not None else
+                         f"there is no gradient{why}", describe(expected), describe(got), pair=(expected, got))
         got = got.detach()
         if got.shape != expected.shape:
-            raise Failed(because, f"shape {tuple(expected.shape)}", f"shape {tuple(got.shape)}", pair=(expected, got))
+            raise Failed(f"{self.what} has another shape than the docstring says",
+                         f"shape {tuple(expected.shape)}", f"shape {tuple(got.shape)}", pair=(expected, got))
         if got.dtype != expected.dtype:
-            raise Failed(f"the result has another dtype than the arguments; {because}", str(expected.dtype),
+            raise Failed(f"{self.what} has another dtype than the arguments", str(expected.dtype),
                          str(got.dtype), pair=(expected, got))
         if got.numel() == 0:
             return
@@ -268,7 +272,11 @@ class _Expectation:
             worst = error.nan_to_num(nan=math.inf).masked_fill(~wrong, -1).flatten().argmax()
             index = tuple(int(i) for i in numpy.unravel_index(int(worst), expected.shape))   # torch's imports sympy
             at = f"{int(wrong.sum())} of {wrong.numel()} entries differ, most at {list(index)}"
-            raise Failed(because, number(expected[index]), number(got[index]), at, (expected, got))
+            texts = number(expected[index]), number(got[index])
+            if texts[0] == texts[1]:
+                because = f"{because}. The difference is tiny: was part of it computed in a lower precision?"
+                texts = f"{float(expected[index]):.12g}", f"{float(got[index]):.12g}"
+            raise Failed(because, *texts, at, (expected, got))
 
     def equals(self, expected: Any, because: str) -> None:
         """Equal as plain values."""
@@ -291,9 +299,15 @@ class _Expectation:
             raise Failed(because, expected, describe(self.got))
 
 
-def expect(got: Any) -> _Expectation:
-    """Begin a statement about what the student's code returned: expect(student(x)).close(y, because="...")."""
-    return _Expectation(got)
+RESULT = "the result"
+
+
+def expect(got: Any, what: str = RESULT) -> _Expectation:
+    """Begin a statement about what the student's code returned: expect(student(x)).close(y, because="...").
+
+    what  what it is called in a message: the result, or for example the gradient of memory
+    """
+    return _Expectation(got, what)
 
 
 def unchanged(call: Call, names: tuple[str, ...]) -> None:

@@ -130,9 +130,11 @@ def _name_of(definition: Any) -> str:
         raise CourseError(f"check takes the function itself, not its name: check({definition})")
     name = getattr(definition, "__name__", None)
     if name is None or name == "<lambda>":
-        what = "this has no name of its own" if callable(definition) else f"got {judge.describe(definition)}"
-        raise CourseError(f"check takes a function or class, {what}; say which exercise is meant: "
-                          'check(f, "retention") for example')
+        if not callable(definition):
+            raise CourseError(f"check takes a function or class, got {judge.describe(definition)}: pass the function "
+                              "itself, do not call it")
+        raise CourseError("check takes a function or class; this one has no name, so say which exercise is meant, for "
+                          'example check(f, "retention")')
     return name
 
 

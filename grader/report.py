@@ -48,7 +48,7 @@ def headline(judgement: Judgement) -> str:
 def diagnosis_lines(verdict: Verdict, exercise: Exercise, first: bool) -> list[tuple[str, str]]:
     """The diagnosis of a failed property as (label, sentence); a recognised mistake is said once, with the first."""
     found = verdict.diagnosis
-    lines = [("", found.because)]
+    lines = [("", found.because if first else f"{found.because} (this may follow from the failure above)")]
     if found.mistake and first:
         lines.append(("likely mistake", f"your output is exactly that of a version that {found.mistake}"))
     if found.expected or found.got:
@@ -78,7 +78,8 @@ def next_step(judgement: Judgement, in_notebook: bool = True) -> str:
     if judgement.note:
         return judgement.note
     if judgement.unwritten:
-        return f'write the cell above, run it, then run this one again; hint("{name}") helps'
+        return (f'write the cell above, without its `raise NotImplementedError()`, run it, then run this one again; '
+                f'hint("{name}") helps')
     if judgement.passed or not any(v.status == "failed" for v in judgement.verdicts):
         return ""
     if not in_notebook:

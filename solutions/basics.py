@@ -12,7 +12,8 @@ def weighted_recall(memory: Tensor, weights: Tensor) -> Tensor:
     weights  (batch, heads, cells), non-negative, each row sums to at most 1
     returns  (batch, heads, word)
 
-    A row of zeros reads a word of zeros. Raises ValueError when the two disagree on batch or cells.
+    A row of zeros reads a word of zeros; the result has the arguments' dtype. Raises ValueError when the two disagree
+    on batch or cells.
     Graves et al. 2016, methods, read vectors; thesis, appendix A.1, last formula.
     """
     require_shapes(memory=(memory, "batch cells word"), weights=(weights, "batch heads cells"))

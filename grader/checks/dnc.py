@@ -73,7 +73,8 @@ def _(student, ref, draw):
     expected = torch.softmax(strength[:, :, None] * scores_one_by_one(memory, key, mask, 0.3), -1)
     expect(student(memory, key, strength, mask, eps=0.3)).close(
         expected, because="the denominator of Eq. 2.4 is |u| |v| + eps: eps is added once, after the norms are "
-                          "multiplied; a row or key of zeros then scores exactly 0 (here eps is 0.3, to be seen)")
+                          "multiplied; a row or key of zeros then scores exactly 0 (eps is 0.3 here, so that its "
+                          "effect is visible)")
 
 
 @content_lookup.property("gradients are finite at empty rows, and reach all four arguments")
@@ -83,15 +84,15 @@ def _(student, ref, draw):
     memory[:, 0] = 0
     key[:, 1] = 0
     arguments = [tensor.requires_grad_() for tensor in (memory, key, strength, mask)]
+    unchanged(student.call(*[tensor.detach() for tensor in arguments]), CONTENT_ARGUMENTS)
     call = student.call(*arguments, cotangent=back)
-    unchanged(call, CONTENT_ARGUMENTS)
     wanted = gradients(ref(*arguments), arguments, back)
     for path, (name, gradient) in enumerate(zip(CONTENT_ARGUMENTS, wanted, strict=False)):
         got = call.gradients[str(path)]
         if got is not None:
             expect(got).finite(because=f"the gradient of {name} is not finite: at a row of zeros the square root of "
                                        "a sum of squares has no derivative; torch.linalg.vector_norm has one")
-        expect(got).close(gradient,
+        expect(got, f"the gradient of {name}").close(gradient,
                           because=f"the gradient of {name} is not that of Eq. 2.1: is part of it detached, or is the "
                                   "formula another one at empty rows?")
 
@@ -107,6 +108,9 @@ def _(student, ref, draw):
         unchanged(call, CONTENT_ARGUMENTS)
         expect(call.value).close(ref(*arguments), tolerance=tolerance,
                                  because="the same equations in the dtype of the arguments, and no operation in place")
+    half = [tensor.to(torch.bfloat16) for tensor in (memory, key, strength)]
+    expect(student(*half)).close(ref(*half), tolerance=0.05,
+                                 because="without a mask too, nothing may be made in another dtype")
 
 
 # retention --------------------------------------------------------------------------------------------------------
@@ -153,14 +157,14 @@ def _(student, ref, draw):
     gates, read = draw.uniform(2, 4, low=0.2, high=0.9), draw.address(2, 4, 4)      # heads == cells, on purpose
     gates[:, 0], read[:, 0] = 1, one_hot(2, 4)
     gates, read, back = gates.requires_grad_(), read.requires_grad_(), draw.normal(2, 4)
+    unchanged(student.call(gates.detach(), read.detach()), ("free_gates", "read_weights"))
     call = student.call(gates, read, cotangent=back)
-    unchanged(call, ("free_gates", "read_weights"))
     expect(call.value).close(
         ref(gates, read),
         because="with several heads, gate i multiplies the weights of head i, and then the factors multiply (A.5)")
     wanted = gradients(ref(gates, read), (gates, read), back)
     for name, path, gradient in zip(("free_gates", "read_weights"), "01", wanted, strict=True):
-        expect(call.gradients[path]).close(
+        expect(call.gradients[path], f"the gradient of {name}").close(
             gradient, because=f"the gradient of {name} is not that of the product; logarithms have none at zero")
 
 
@@ -230,5 +234,5 @@ def _(student, ref, draw):
     call = student.call(*arguments, cotangent=back)
     wanted = gradients(ref(*arguments), arguments, back)
     for path, (name, gradient) in enumerate(zip(WRITE_ARGUMENTS, wanted, strict=True)):
-        expect(call.gradients[str(path)]).close(
+        expect(call.gradients[str(path)], f"the gradient of {name}").close(
             gradient, because=f"the gradient of {name} is not that of Eq. 2.3; is part of the write detached?")

@@ -54,6 +54,8 @@ for name, old, new, told_by in [
     ("takes the square root of a sum of squares", NORMS,
      "norms = (rows ** 2).sum(-1).sqrt() * (key ** 2).sum(-1).sqrt()[..., None]", GRADIENTS),
     ("detaches the norms", RETURN, RETURN.replace("norms + eps", "norms.detach() + eps"), GRADIENTS),
+    ("makes its default mask in float32", "    if mask is not None:\n",
+     "    mask = torch.ones(key.shape) if mask is None else mask\n    if mask is not None:\n", LAYOUT),
     ("masks the key in place", MASKING, "rows = rows * mask[:, :, None]; key = key.detach().mul_(mask) ", GRADIENTS),
     ("computes in float32 whatever comes", RETURN, "torch.softmax((strength[..., None] * dot / (norms + eps))"
      ".float(), dim=-1)", COSINE),

@@ -219,13 +219,13 @@ class Worker:
     def _describe_exception(self, error: BaseException) -> dict:
         """Type, text, and the lines of the student's own code the exception passed through."""
         lines = [
-            {"place": os.path.basename(frame.filename), "line": number, "text": (frame.line or "").strip()}
+            {"place": _place(frame.filename), "line": number, "text": (frame.line or "").strip()}
             for (raw, number), frame in zip(traceback.walk_tb(error.__traceback__),
                                             traceback.extract_tb(error.__traceback__), strict=True)
             if raw.f_globals is self.own
         ]
         if isinstance(error, SyntaxError) and not lines:
-            lines = [{"place": os.path.basename(error.filename or "?"), "line": error.lineno or 0,
+            lines = [{"place": _place(error.filename or "?"), "line": error.lineno or 0,
                       "text": (error.text or "").strip()}]
             text = error.msg
         else:
@@ -250,6 +250,11 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+def _place(filename: str) -> str:
+    """What a reader calls it: IPython gives cells the names of temporary files."""
+    return "your cell" if "ipykernel" in filename or filename.startswith("<ipython") else os.path.basename(filename)
 
 
 def _properties(tensor: Tensor) -> dict[str, Any]:

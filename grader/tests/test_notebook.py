@@ -141,7 +141,7 @@ def test_under_nbgrader_the_text_is_the_points(monkeypatch):
 
 @pytest.mark.parametrize(("act", "sentence"), [
     (lambda: hint("retenton"), "did you mean retention"),
-    (lambda: check(lambda x: x), 'say which exercise is meant: check.f, "retention"'),
+    (lambda: check(lambda x: x), 'say which exercise is meant, for example check.f, "retention"'),
     (lambda: check(functools.partial(retention)), "say which exercise is meant"),
     (lambda: hint("retention", True), "1 to 3, got True"),
     (lambda: check(retention, seed=-1), "0 to 99999, got -1"),
@@ -163,7 +163,8 @@ def test_an_unwritten_function_is_not_a_list_of_failures():
 
     text = check(retention).text
     assert text.startswith("retention: not written yet, 0 of 4 points")
-    assert len(text.splitlines()) == 2
+    assert "failed" not in text
+    assert len(text.splitlines()) <= 3
     with pytest.raises(CourseError, match="not written yet"):
         case_of("retention")
 
