@@ -214,15 +214,19 @@ class DNCState(NamedTuple):
     carry: Tensor               # (batch, controller), the LSTM's cell state
 
 
-def interface_fields(word: int, heads: int, mask: bool, sharpness: bool) -> dict[str, int]:
-    """The parts of the interface vector in the order of A.1, and how many numbers each has."""
-    fields = dict(read_keys=heads * word, read_strengths=heads, write_key=word, write_strength=1, erase=word, word=word,
-                  free_gates=heads, allocation_gate=1, write_gate=1, modes=3 * heads)
+def interface_fields(word: int, heads: int, mask: bool, sharpness: bool) -> dict[str, dict[str, int]]:
+    """The parts of the interface vector (A.1) and how many numbers each has, together by what is applied to them.
+
+    A.1 lists them in another order, which only permutes the rows of the layer that emits them.
+    """
+    plain = dict(read_keys=heads * word, write_key=word, word=word, modes=3 * heads)
+    gates = dict(erase=word, free_gates=heads, allocation_gate=1, write_gate=1)
+    strengths = dict(read_strengths=heads, write_strength=1)
     if mask:
-        fields |= dict(write_mask=word, read_masks=heads * word)
+        gates |= dict(write_mask=word, read_masks=heads * word)
     if sharpness:
-        fields |= dict(forward_exponents=heads, backward_exponents=heads)
-    return fields
+        strengths |= dict(forward_exponents=heads, backward_exponents=heads)
+    return dict(plain=plain, gates=gates, strengths=strengths)
 
 
 class DNC(nn.Module):
@@ -259,7 +263,8 @@ class DNC(nn.Module):
         width, recurrent = (4 * controller_size, controller_size) if self.lstm else (controller_size, 0)
         self.from_input = nn.Linear(input_size, width)
         self.from_state = nn.Linear(heads * word + recurrent, width, bias=False)
-        self.to_interface = nn.Linear(controller_size, sum(self.fields.values()))
+        self.sizes = [sum(part.values()) for part in self.fields.values()]
+        self.to_interface = nn.Linear(controller_size, sum(self.sizes))
         self.to_output = nn.Linear(controller_size + heads * word, output_size)
         self.reset_parameters()
 
@@ -273,9 +278,9 @@ class DNC(nn.Module):
         with torch.no_grad():
             if self.lstm:
                 self.from_input.bias[: self.controller_size] = 1
-            if self.mask:
-                start = sum(list(self.fields.values())[: list(self.fields).index("write_mask")])
-                self.to_interface.bias[start : start + self.word * (1 + self.heads)] = 1
+            if self.mask:                               # the masks are the last of the gates
+                end = self.sizes[0] + self.sizes[1]
+                self.to_interface.bias[end - self.word * (1 + self.heads) : end] = 1
 
     def initial_state(self, batch: int, cells: int | None = None) -> DNCState:
         """A state of zeros on the device and in the dtype of the parameters. cells: another memory size."""
@@ -319,8 +324,7 @@ class DNC(nn.Module):
         found = content_lookup(state.memory, told.write_key, told.write_strength, told.write_mask)[:, 0]
         fresh = told.allocation_gate
         write_weights = told.write_gate * (fresh * allocation(usage) + (1 - fresh) * found)     # A.7
-        memory = write_memory(state.memory, write_weights, told.erase, told.word,
-                              retained if self.deallocation else None)
+        memory = write_memory(state.memory, write_weights, told.erase, told.word, self.kept(retained))
         links, precedence = update_links(state.links, state.precedence, write_weights)
         forward, backward = state.read_weights @ links.mT, state.read_weights @ links
         if self.sharpness:
@@ -330,30 +334,31 @@ class DNC(nn.Module):
         words = weighted_recall(memory, weights)
         return told, DNCState(memory, usage, links, precedence, write_weights, weights, words, hidden, carry)
 
+    def kept(self, retained: Tensor) -> Tensor | None:
+        """The share of every cell's content that a write keeps: all of it (None) without de-allocation."""
+        return retained if self.deallocation else None
+
     def control(self, projected: Tensor, state: DNCState) -> tuple[Tensor, Tensor]:
         """The controller's output and LSTM cell state, from the input and the words read at the last step."""
         words = state.read_words.flatten(1)
         if not self.lstm:
             return torch.tanh(projected + self.from_state(words)), state.carry
         gates = projected + self.from_state(torch.cat([words, state.hidden], dim=-1))
-        forget, enter, out, candidate = gates.chunk(4, dim=-1)
-        carry = torch.sigmoid(forget) * state.carry + torch.sigmoid(enter) * torch.tanh(candidate)
-        return torch.sigmoid(out) * torch.tanh(carry), carry
+        opened, candidate = gates.split([3 * self.controller_size, self.controller_size], dim=-1)
+        forget, enter, out = torch.sigmoid(opened).chunk(3, dim=-1)
+        carry = forget * state.carry + enter * torch.tanh(candidate)
+        return out * torch.tanh(carry), carry
 
     def interface(self, hidden: Tensor) -> Interface:
         """Split what the controller emits (A.1) and bring every part into its range (A.2)."""
-        emitted = self.to_interface(hidden).clamp(-20, 20)
-        raw = dict(zip(self.fields, emitted.split(list(self.fields.values()), dim=-1), strict=True))
-        batch, word, heads = len(hidden), self.word, self.heads
-        masks = exponents = (None, None)
-        if self.mask:
-            masks = [self.mask_floor + (1 - self.mask_floor) * torch.sigmoid(raw[name].view(batch, -1, word))
-                     for name in ("write_mask", "read_masks")]
-        if self.sharpness:
-            exponents = [oneplus(raw[name]) for name in ("forward_exponents", "backward_exponents")]
-        return Interface(
-            raw["read_keys"].view(batch, heads, word), oneplus(raw["read_strengths"]),
-            raw["write_key"].view(batch, 1, word), oneplus(raw["write_strength"]), torch.sigmoid(raw["erase"]),
-            raw["word"], torch.sigmoid(raw["free_gates"]), torch.sigmoid(raw["allocation_gate"]),
-            torch.sigmoid(raw["write_gate"]), torch.softmax(raw["modes"].view(batch, heads, 3), dim=-1),
-            *masks, *exponents)
+        plain, gates, strengths = self.to_interface(hidden).clamp(-20, 20).split(self.sizes, dim=-1)
+        told = {name: part for values, fields in zip((plain, torch.sigmoid(gates), oneplus(strengths)),
+                                                     self.fields.values(), strict=True)
+                for name, part in zip(fields, values.split(list(fields.values()), dim=-1), strict=True)}
+        for name in ("read_keys", "write_key", "write_mask", "read_masks"):
+            if name in told:
+                told[name] = told[name].view(len(hidden), -1, self.word)
+        for name in ("write_mask", "read_masks"):
+            told[name] = self.mask_floor + (1 - self.mask_floor) * told[name] if self.mask else None
+        told["modes"] = torch.softmax(told["modes"].view(len(hidden), self.heads, 3), dim=-1)
+        return Interface(**{field: told.get(field) for field in Interface._fields})

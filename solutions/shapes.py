@@ -1,6 +1,8 @@
 """One line that states the shapes a function expects and says clearly what came instead."""
 
-from torch import Tensor
+import functools
+
+from torch import Size, Tensor
 
 
 def require_shapes(**arguments: tuple[Tensor, str]) -> dict[str, int]:
@@ -15,19 +17,24 @@ def require_shapes(**arguments: tuple[Tensor, str]) -> dict[str, int]:
     >>> require_shapes(memory=(torch.zeros(2, 5, 3), "batch cells word"), key=(torch.zeros(2, 3), "batch word"))
     {'batch': 2, 'cells': 5, 'word': 3}
     """
+    return dict(_sizes(tuple((name, tensor.shape, axes) for name, (tensor, axes) in arguments.items())))
+
+
+@functools.lru_cache(1024)      # a recurrent model asks for the same shapes at every step
+def _sizes(arguments: tuple[tuple[str, Size, str], ...]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     fixed_by: dict[str, str] = {}
-    for name, (tensor, axes_text) in arguments.items():
+    for name, shape, axes_text in arguments:
         axes = axes_text.split()
         known = sizes | {axis: int(axis) for axis in axes if axis.isdigit()}
-        agrees = tensor.dim() == len(axes)
-        for axis, size in zip(axes, tensor.shape, strict=False):
+        agrees = len(shape) == len(axes)
+        for axis, size in zip(axes, shape, strict=False):
             agrees = agrees and known.setdefault(axis, size) == size
         if not agrees:
             expected = ", ".join(f"{axis} {sizes[axis]}" if axis in sizes else axis for axis in axes)
             witnesses = sorted({fixed_by[axis] for axis in axes if axis in fixed_by})
             because = f" as {' and '.join(witnesses)} has it" if witnesses else ""
-            raise ValueError(f"{name} must be ({expected}){because}, got {tuple(tensor.shape)}")
+            raise ValueError(f"{name} must be ({expected}){because}, got {tuple(shape)}")
         sizes |= {axis: known[axis] for axis in axes if not axis.isdigit()}
         for axis in axes:
             fixed_by.setdefault(axis, name)

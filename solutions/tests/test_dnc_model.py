@@ -162,15 +162,14 @@ def test_bad_input_is_told(call, message):
 # the whole -----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("word", "heads"), [(3, 1), (5, 4)])
-def test_the_interface_has_the_printed_size_and_order(word, heads):
+def test_the_interface_has_the_printed_size_and_every_part_once(word, heads):
     fields = dnc.interface_fields(word, heads, mask=True, sharpness=True)
-    assert sum(fields.values()) == 2 * word * heads + 4 * word + 7 * heads + 3
-    assert list(fields) == ["read_keys", "read_strengths", "write_key", "write_strength", "erase", "word", "free_gates",
-                            "allocation_gate", "write_gate", "modes", "write_mask", "read_masks", "forward_exponents",
-                            "backward_exponents"]
-    assert tuple(fields) == dnc.Interface._fields
+    names = [name for part in fields.values() for name in part]
+    assert sorted(names) == sorted(dnc.Interface._fields)
+    size = sum(sum(part.values()) for part in fields.values())
+    assert size == 2 * word * heads + 4 * word + 7 * heads + 3
     plain = dnc.interface_fields(word, heads, mask=False, sharpness=False)
-    assert sum(fields.values()) - sum(plain.values()) == (heads + 1) * word + 2 * heads
+    assert size - sum(sum(part.values()) for part in plain.values()) == (heads + 1) * word + 2 * heads
 
 
 def literal(net: DNC, inputs: Tensor) -> Tensor:
@@ -197,26 +196,29 @@ def literal(net: DNC, inputs: Tensor) -> Tensor:
         forget, enter, out, candidate = gates.chunk(4)
         carry = forget.sigmoid() * carry + enter.sigmoid() * candidate.tanh()
         hidden = out.sigmoid() * carry.tanh()
-        xi = list(net.to_interface(hidden).split([word, 1, word, 1, word, word, 1, 1, 1, 3, word, word, 1, 1]))
-        psi = 1 - xi[6].sigmoid() * read
+        emitted = net.to_interface(hidden).split([size for part in net.fields.values() for size in part.values()])
+        xi = dict(zip([name for part in net.fields.values() for name in part], emitted, strict=True))
+        psi = 1 - xi["free_gates"].sigmoid() * read
         usage = (usage + written - usage * written) * psi
         moved = usage * (1 - eps) + eps
         given, order = torch.zeros(cells, dtype=DOUBLE), moved.argsort()
         for j, cell in enumerate(order):
             given[cell] = (1 - moved[cell]) * moved[order[:j]].prod()
-        found = lookup(xi[2], oneplus(xi[3]), xi[10].sigmoid())
-        written = xi[8].sigmoid() * (xi[7].sigmoid() * given + (1 - xi[7].sigmoid()) * found)
-        memory = memory * psi[:, None] * (1 - torch.outer(written, xi[4].sigmoid())) + torch.outer(written, xi[5])
+        found = lookup(xi["write_key"], oneplus(xi["write_strength"]), xi["write_mask"].sigmoid())
+        fresh = xi["allocation_gate"].sigmoid()
+        written = xi["write_gate"].sigmoid() * (fresh * given + (1 - fresh) * found)
+        erased = memory * psi[:, None] * (1 - torch.outer(written, xi["erase"].sigmoid()))
+        memory = erased + torch.outer(written, xi["word"])
         fresh = torch.zeros_like(links)
         for i in range(cells):
             for j in range(cells):
                 if i != j:
                     fresh[i, j] = (1 - written[i] - written[j]) * links[i, j] + written[i] * precedence[j]
         links, precedence = fresh, (1 - written.sum()) * precedence + written
-        modes = xi[9].softmax(0)
-        read = (modes[0] * sharp(links.T @ read, oneplus(xi[13]))
-                + modes[1] * lookup(xi[0], oneplus(xi[1]), xi[11].sigmoid())
-                + modes[2] * sharp(links @ read, oneplus(xi[12])))
+        modes = xi["modes"].softmax(0)
+        read = (modes[0] * sharp(links.T @ read, oneplus(xi["backward_exponents"]))
+                + modes[1] * lookup(xi["read_keys"], oneplus(xi["read_strengths"]), xi["read_masks"].sigmoid())
+                + modes[2] * sharp(links @ read, oneplus(xi["forward_exponents"])))
         reads = memory.T @ read
         outputs.append(net.to_output(torch.cat([hidden, reads])))
     return torch.stack(outputs)
