@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from grader import lessons
@@ -126,14 +127,66 @@ def build(check: Annotated[bool, typer.Option("--check", help="write nothing; fa
     raise typer.Exit(bool(check and said))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def run(context: typer.Context) -> None:
+    """Run experiments, for example `course run dnc.copy --seeds 0-2`; `course run --help` tells the rest."""
+    from grader import bars
+    from solutions.experiments.__main__ import main as run_experiments
+
+    raise typer.Exit(run_experiments(context.args, "course run", bars.reporter()))
+
+
+@app.command()
+def bench(
+    subject: Annotated[str, typer.Argument(help="what to measure; all subjects without one")] = "",
+    rounds: Annotated[int, typer.Option(help="measurements of each; the fastest counts", min=1)] = 7,
+) -> None:
+    """Measure speed and memory, each as a ratio to an alternative in the same run."""
+    from solutions import bench as benchmark
+
+    known = benchmark.subjects()
+    if subject and subject not in known:
+        raise UnknownName(nearest("benchmark", subject, known))
+    for name in [subject] if subject else known:
+        print("\n".join(benchmark.lines(name, rounds)), flush=True)
+
+
 @app.command()
 def results(
-    kill_matrix: Annotated[bool, typer.Option("--kill-matrix", help="checks against mutants")] = False,
-    lesson: Annotated[str | None, typer.Option(help="only this lesson's exercises")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the recorded results as JSON")] = False,
+    write: Annotated[bool, typer.Option("--write", help="write solutions/results/README.md from the records")] = False,
+    kill_matrix: Annotated[bool, typer.Option("--kill-matrix", help="checks against mutants instead; exit code 1 "
+                                                                    "while a check is not proven")] = False,
+    lesson: Annotated[str | None, typer.Option(help="with --kill-matrix: only this lesson's exercises")] = None,
 ) -> None:
-    """Show what was measured. Exit code 1 while a check is not proven."""
-    if not kill_matrix:
-        raise UnknownName("say which results: --kill-matrix (recorded experiments come with their lessons)")
+    """Show which claims of the papers were seen here, not seen, contradicted, or never run."""
+    if kill_matrix:
+        raise typer.Exit(_prove_checks(lesson))
+    from solutions.experiments import running, table
+
+    if write:
+        from solutions.files import write_whole
+        write_whole(running.RESULTS / "README.md", table.as_markdown())
+    if as_json:
+        print(json.dumps(table.rows(), indent=1, ensure_ascii=False))
+    else:
+        Console().print(_results_table(table.rows()))
+
+
+def _results_table(rows: list[dict]) -> Table:
+    from solutions.experiments import table
+
+    made = Table(title="claims of the papers", title_justify="left")
+    for heading in ("experiment", "run", "verdict", "finding"):
+        made.add_column(heading, overflow="fold")
+    for row in rows:
+        said = row.get("finding") or row["command"]
+        made.add_row(row["experiment"], table.how(row), row["verdict"], escape(said))
+    return made
+
+
+def _prove_checks(lesson: str | None) -> int:
+    """Print the kill matrix of every exercise, or of one lesson's; 1 when a check is not proven."""
     from grader import judge
     from grader import kill_matrix as matrix
 
@@ -151,7 +204,7 @@ def results(
     named, operators = sum(len(row.failures) for row in rows), sum(row.operators for row in rows)
     console.print(f"{len(rows)} exercises, {named} named mutants, {operators} operator mutants, "
                   f"{len(problems)} problems", highlight=False)
-    raise typer.Exit(bool(problems))
+    return int(bool(problems))
 
 
 def _kill_table(row) -> Table:

@@ -540,8 +540,9 @@ def explained(causes: Tensor, effects: Tensor) -> Tensor:
 def judge_key_value(measures: dict[str, Measures]) -> tuple[str, str]:
     at = next(iter(measures.values()))["curve"]["iteration"][-1]
     masked = measures["DNC-M"]
-    turns = [masked["masks"][index]["turn"] for index in solved(masked)]
-    turned = [turn for turn in turns if turn is not None and turn < -0.5]
+    # a mask that is the same everywhere has no correlation, and has not turned
+    turns = [masked["masks"][index]["turn"] or 0.0 for index in solved(masked)]
+    turned = [turn for turn in turns if turn < -0.5]
     told = (f"in {len(turned)} of {len(turns)} solved DNC-M models the mask turns round (correlation under -0.5; "
             f"median {median(turns):.2f})" if turns else "no DNC-M model solved the task")
     verdict = NOT_SEEN if not turns else SEEN if len(turned) >= 0.75 * len(turns) else (

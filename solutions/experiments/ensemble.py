@@ -46,7 +46,7 @@ class Ensemble:
 
 def clip_each(gradients: Sequence[Tensor], most: float) -> None:
     """Scale the gradients of every model, (models, ...) each, so that its norm over all of them is at most `most`."""
-    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+    norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients]).norm(dim=0)
     scale = (most / (norms + 1e-6)).clamp(max=1)
     for gradient in gradients:
         gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))

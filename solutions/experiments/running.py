@@ -79,7 +79,7 @@ def run(experiment: Experiment, preset: str = "laptop", *, seeds: str | None = N
 
     seeds      as for seeds_of; the preset's number of them otherwise
     overrides  settings to replace, as text
-    jobs       arms at once, each in a process with one thread; None takes one per core on the CPU, 1 on a GPU and at smoke
+    jobs       arms at once, each in a process with one thread; None: one per core, but 1 on a GPU and at smoke
     runs       folder of all runs; this one gets a folder of its own there, named by its settings
     say        told how far every arm is
     returns    the result, and the folder with its result.json and figure.png
