@@ -162,11 +162,11 @@ def results(
     """Show which claims of the papers were seen here, not seen, contradicted, or never run."""
     if kill_matrix:
         raise typer.Exit(_prove_checks(lesson))
-    from solutions.experiments import running, table
+    from solutions.experiments import records, table
 
     if write:
         from solutions.files import write_whole
-        write_whole(running.RESULTS / "README.md", table.as_markdown())
+        write_whole(records.RESULTS / "README.md", table.as_markdown())
     if as_json:
         print(json.dumps(table.rows(), indent=1, ensure_ascii=False))
     else:

@@ -101,7 +101,7 @@ def update_usage(usage: Tensor, write_weights: Tensor, retained: Tensor) -> Tens
     retained       (batch, cells) in [0, 1]: the retention of this step
     returns        (batch, cells) in [0, 1]
 
-    Raises ValueError on shapes that disagree. Equation A.6.
+    No argument is changed, and gradients reach all three. Raises ValueError on shapes that disagree. Equation A.6.
     """
     require_shapes(usage=(usage, "batch cells"), write_weights=(write_weights, "batch cells"),
                    retained=(retained, "batch cells"))
@@ -114,11 +114,12 @@ def allocation(usage: Tensor, eps: float = 1e-6) -> Tensor:
     """Point at the emptiest cells: in ascending order of usage, a = (1 - u) times the product of the usages before.
 
     usage    (batch, cells) in [0, 1]
-    eps      usages are moved to u (1 - eps) + eps first, so that the product keeps a gradient at 0
+    eps      every usage is moved to u (1 - eps) + eps first, so that the product keeps a gradient at 0
     returns  (batch, cells), non-negative; its sum is 1 - the product of all usages, so a full memory gets nothing
 
-    The order itself has no gradient, the usages have. Cells of equal usage may be taken in any order. Raises
-    ValueError unless usage has two axes. Appendix A.1, below A.6.
+    The order itself has no gradient, the usages have, finite in an empty memory too. Cells of equal usage may be taken
+    in any order. The dtype stays and usage is not changed. Raises ValueError unless usage has two axes. Appendix A.1,
+    below A.6.
     """
     require_shapes(usage=(usage, "batch cells"))
     ### BEGIN SOLUTION
@@ -136,7 +137,8 @@ def update_links(links: Tensor, precedence: Tensor, write_weights: Tensor) -> tu
     write_weights  (batch, cells): where this step writes
     returns        the links, with a diagonal of zeros, and the precedence after this write, in that order
 
-    The links use the precedence from before the write. Raises ValueError on shapes that disagree. Equation A.9.
+    The links use the precedence from before the write; whatever is on the diagonal given is cleared too. No argument is
+    changed, and gradients reach all three. Raises ValueError on shapes that disagree. Equation A.9.
     """
     require_shapes(precedence=(precedence, "batch cells"), write_weights=(write_weights, "batch cells"),
                    links=(links, "batch cells cells"))
@@ -155,8 +157,8 @@ def sharpen(distribution: Tensor, exponent: Tensor, eps: float = 1e-6) -> Tensor
     exponent      (batch, heads), 1 or more: 1 only normalises, infinity keeps the largest alone
     returns       (batch, heads, cells); rows sum to 1, a row of zeros becomes uniform
 
-    Finite, with finite gradients, for exponents of 100 and more in float32. Raises ValueError on shapes that
-    disagree. Equation 2.5 with the stabilisation of A.10.
+    Finite, with finite gradients to both, for exponents of 100 and more in float32. The dtype stays and no argument is
+    changed. Raises ValueError on shapes that disagree. Equation 2.5 with the stabilisation of A.10.
     """
     require_shapes(distribution=(distribution, "batch heads cells"), exponent=(exponent, "batch heads"))
     ### BEGIN SOLUTION
@@ -168,10 +170,10 @@ def read_weights(modes: Tensor, backward: Tensor, content: Tensor, forward: Tens
     """Mix three ways to find a cell: the one written before, the one that looks like the key, the one written after.
 
     modes                       (batch, heads, 3), each row sums to 1, in the order backward, content, forward
-    backward, content, forward  (batch, heads, cells)
-    returns                     (batch, heads, cells)
+    backward, content, forward  (batch, heads, cells), rows sum to at most 1
+    returns                     (batch, heads, cells), not normalised again
 
-    Raises ValueError on shapes that disagree. Equation A.12.
+    No argument is changed, and gradients reach all four. Raises ValueError on shapes that disagree. Equation A.12.
     """
     require_shapes(modes=(modes, "batch heads 3"), backward=(backward, "batch heads cells"),
                    content=(content, "batch heads cells"), forward=(forward, "batch heads cells"))

@@ -50,6 +50,7 @@ class Experiment:
     run        arm -> measures
     judge      {arm: measures} -> (seen, not seen or contradicted; the finding in a sentence)
     figure     {arm: measures} -> the picture of the result
+    ship       {arm: measures} -> {arm: which of its models a lesson looks into}, kept when a run is recorded
     """
 
     name: str
@@ -61,6 +62,7 @@ class Experiment:
     run: Callable[[Arm], Measures]
     judge: Callable[[dict[str, Measures]], tuple[str, str]]
     figure: Callable[[dict[str, Measures]], Picture]
+    ship: Callable[[dict[str, Measures]], dict[str, int]] = lambda measures: {}
 
 
 class Unknown(ValueError):

@@ -6,9 +6,10 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 from solutions import experiments
-from solutions.experiments import Unknown, running
+from solutions.experiments import Unknown, records, running
 
 Reporter = Callable[[list[str]], AbstractContextManager[running.Say]]
 
@@ -43,7 +44,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m solut
                 result, folder = running.run(experiment, asked.preset, seeds=asked.seeds, overrides=changes,
                                              device=asked.device, jobs=asked.jobs, say=say)
             print(told(result), flush=True)
-            print(f"  kept in   {running.record(result) if asked.record else folder}", flush=True)
+            print(f"  kept in   {folder}", flush=True)
+            if asked.record:
+                for path in keep(experiment, result, running.ROOT / "runs"):
+                    print(f"  recorded  {path}", flush=True)
     except Unknown as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
@@ -51,6 +55,16 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m solut
         print(f"\n{program}: interrupted; the same command goes on from the last measurement", file=sys.stderr)
         return 130
     return 0
+
+
+def keep(experiment: experiments.Experiment, result: dict, runs: Path) -> list[Path]:
+    """Record a result and the models that a lesson looks into; what was written."""
+    kept = [records.record(result)]
+    for arm, index in experiment.ship(result["measures"]).items():
+        state = running.place(runs, experiment, arm, result["settings"], result["seeds"], result["device"])
+        made_by = f"{records.command(result)}; seed {result['seeds'][index]} of {arm}, commit {result['commit']}"
+        kept.append(records.keep_model(f"{experiment.name}.{arm}", state, index, made_by))
+    return kept
 
 
 def chosen(names: Sequence[str], preset: str) -> list[experiments.Experiment]:

@@ -14,7 +14,7 @@ from torch.func import vmap
 from solutions import plots
 from solutions.dnc import DNC, DNCState, Interface, sharpen
 from solutions.experiments import CONTRADICTED, NOT_SEEN, SEEN, Arm, Experiment, Measures, register, superiority
-from solutions.experiments.ensemble import Ensemble, first_below, train
+from solutions.experiments.ensemble import Ensemble, first_below, rounded, train
 from solutions.plots import Picture
 from solutions.tasks import babi
 from solutions.tasks.copy import repeated_copy
@@ -88,10 +88,12 @@ Draw = Callable[[Generator, Generator, int], Any]       # sizes, bits, batch -> 
 TEST = 10**9                                            # no seed and no iteration
 
 
-def train_bits(arm: Arm, draw: Draw, test: Draw, outputs: int) -> tuple[dict[str, list], Ensemble, list]:
+def train_bits(arm: Arm, draw: Draw, test: Draw, outputs: int, by_problem: bool = False
+               ) -> tuple[dict[str, list], Ensemble, list]:
     """Train an arm's models, one per seed, on bits of their own; the sizes of an iteration are common to all.
 
     draw, test  make a batch of the task, to train on and to test with
+    by_problem  measure the bit error of every problem of a sequence too
     returns     the curve of bit errors, the models, and one test batch per seed
     """
     settings, seeds = arm.settings, arm.seeds
@@ -108,8 +110,13 @@ def train_bits(arm: Arm, draw: Draw, test: Draw, outputs: int) -> tuple[dict[str
 
     def evaluate(models: Ensemble) -> dict[str, Tensor]:
         logits = models(torch.stack([batch.inputs for batch in tests]).to(**on)).cpu()
-        return {"bit_error": torch.stack([bit_error_rate(answer, batch.targets, batch.answer_rows)
-                                          for answer, batch in zip(logits, tests, strict=True)])}
+        pairs = list(zip(logits, tests, strict=True))
+        measures = {"bit_error": torch.stack([bit_error_rate(answer, batch.targets, batch.answer_rows)
+                                              for answer, batch in pairs])}
+        if by_problem:
+            measures["by_problem"] = torch.stack([bit_error_by_problem(answer, batch.targets, batch.answer_rows,
+                                                                       batch.problem) for answer, batch in pairs])
+        return measures
 
     def say(iteration: int, measures: dict[str, Tensor]) -> None:
         arm.progress(iteration, settings["iterations"], f"bit error {measures['bit_error'].median():.3f}")
@@ -120,20 +127,11 @@ def train_bits(arm: Arm, draw: Draw, test: Draw, outputs: int) -> tuple[dict[str
 
 
 @torch.no_grad()
-def watch(model: DNC, inputs: Tensor) -> tuple[Tensor, list[tuple[Interface, DNCState]]]:
+def watch(model: DNC, inputs: Tensor) -> list[tuple[Interface, DNCState]]:
     """Run a model and keep what it told its memory and what the memory was after every step."""
     trace: list[tuple[Interface, DNCState]] = []
-    logits, _ = model(inputs, trace=trace)
-    return logits.cpu(), trace
-
-
-def rounded(values: Tensor) -> list:
-    """Numbers short enough for a record; what is not a number becomes None."""
-    def clean(value: Any) -> Any:
-        if isinstance(value, list):
-            return [clean(part) for part in value]
-        return float(f"{value:.5g}") if math.isfinite(value) else None
-    return clean(values.tolist())
+    model(inputs, trace=trace)
+    return trace
 
 
 # repeated copy, its links and what it forgets ---------------------------------------------------------------------
@@ -158,7 +156,7 @@ def copy_presets(laptop: Sequence[str], paper: Sequence[str]) -> dict[str, dict[
 
 
 def copy(arm: Arm) -> Measures:
-    """Train on repeated copy; measure the error by problem, the links, the read modes and the retention."""
+    """Train on repeated copy; measure the error, also by problem, the links, the read modes and the retention."""
     settings = arm.settings
 
     def draw(sizes: Generator, bits: Generator, batch: int) -> Any:
@@ -180,12 +178,10 @@ def copy(arm: Arm) -> Measures:
         return type(parts[0])(*(torch.cat(field) for field in zip(*numbered, strict=True)))
 
     outputs = settings["width"] + settings["marker_in_target"]
-    curve, ensemble, tests = train_bits(arm, draw, test, outputs)
-    measures = {"curve": curve, "by_problem": [], "links": [], "retention": []}
+    curve, ensemble, tests = train_bits(arm, draw, test, outputs, by_problem=True)
+    measures: Measures = {"curve": curve, "links": [], "retention": []}
     for index, batch in enumerate(tests):
-        logits, trace = watch(ensemble.member(index), batch.inputs.to(arm.device))
-        answered = bit_error_by_problem(logits, batch.targets, batch.answer_rows, batch.problem)
-        measures["by_problem"].append(rounded(answered))
+        trace = watch(ensemble.member(index), batch.inputs.to(arm.device))
         measures["links"].append(link_statistics(trace, batch))
         measures["retention"].append(retention_statistics(trace, batch))
     return measures
@@ -322,15 +318,36 @@ register(Experiment(
 
 # links: the same models, looked at from inside --------------------------------------------------------------------
 
+SHARPENED, PLAIN_LINKS = ("DNC-S", "DNC-DS"), ("DNC", "DNC-D")
+
 def solved(measures: Measures) -> list[int]:
     """The models whose last bit error is under five per cent: what others do with their memory says little."""
     return [index for index, error in enumerate(measures["curve"]["bit_error"][-1]) if error < 0.05]
 
 
-def followers(measures: Measures) -> list[dict[str, Any]]:
-    """The link statistics of the solved models that answer by following links: forward mode over a half."""
-    links = [measures["links"][index] for index in solved(measures)]
-    return [each for each in links if fmean(forward for _, _, forward in each["modes"]) > 0.5]
+def followers(measures: Measures) -> list[int]:
+    """The solved models that answer by following links: forward mode over a half."""
+    return [index for index in solved(measures)
+            if forward_mode(measures["links"][index]) > 0.5]
+
+
+def forward_mode(links: dict[str, Any]) -> float:
+    """The mean weight of the forward read mode over the problems."""
+    return fmean(forward for _, _, forward in links["modes"])
+
+
+def links_of_followers(measures: Measures) -> list[dict[str, Any]]:
+    return [measures["links"][index] for index in followers(measures)]
+
+
+def ship_links(measures: dict[str, Measures]) -> dict[str, int]:
+    """A DNC and a DNC-S to look into: of those that follow links, the one whose entropy in problem 4 is the median."""
+    chosen = {}
+    for name in ("DNC", "DNC-S"):
+        links = measures.get(name, NOTHING)["links"]
+        if who := sorted(followers(measures.get(name, NOTHING)), key=lambda index: last_entropy(links[index])):
+            chosen[name] = who[(len(who) - 1) // 2]
+    return chosen
 
 
 def last_entropy(links: dict[str, Any]) -> float:
@@ -338,11 +355,11 @@ def last_entropy(links: dict[str, Any]) -> float:
 
 
 def judge_links(measures: dict[str, Measures]) -> tuple[str, str]:
-    sharp = [links for name in ("DNC-S", "DNC-DS") for links in followers(measures.get(name, NOTHING))]
-    blurred = followers(measures.get("DNC", NOTHING))
+    sharp, blurred = ([links for name in names for links in links_of_followers(measures.get(name, NOTHING))]
+                      for names in (SHARPENED, PLAIN_LINKS))
     parts = []
     for name, arm in measures.items():
-        who, all_solved = followers(arm), solved(arm)
+        who, all_solved = links_of_followers(arm), solved(arm)
         text = f"{name} {len(who)} of {len(all_solved)} solved models follow links"
         if who:
             first, fourth = median(links["entropy"][0] for links in who), median(map(last_entropy, who))
@@ -350,11 +367,15 @@ def judge_links(measures: dict[str, Measures]) -> tuple[str, str]:
             text += f", entropy {first:.2f} to {fourth:.2f} nats from problem 1 to 4, mass {mass:.2f}"
         exponents = [links["exponent"] for links in who if links["exponent"] is not None]
         parts.append(text + (f", exponent {median(exponents):.1f}" if exponents else ""))
+    forward = {sharpened: [-forward_mode(arm["links"][index]) for name, arm in measures.items() if name in arms
+                           for index in solved(arm)] for sharpened, arms in ((True, SHARPENED), (False, PLAIN_LINKS))}
     if not sharp or not blurred:
         return NOT_SEEN, "; ".join(parts)
-    chance = superiority([last_entropy(links) for links in sharp], [last_entropy(links) for links in blurred])
-    told = f". Chance that a sharpened model's links are sharper than a DNC's: {chance:.2f}"
-    return weigh([chance]), "; ".join(parts) + told
+    sharper = superiority([last_entropy(links) for links in sharp], [last_entropy(links) for links in blurred])
+    followed = superiority(forward[True], forward[False])
+    told = (f". Chance that the links of a model with S are sharper than those of one without: {sharper:.2f}; that it "
+            f"reads more by them: {followed:.2f}")
+    return weigh([sharper, followed]), "; ".join(parts) + told
 
 
 NOTHING: Measures = {"curve": {"iteration": [0], "bit_error": [[]]}, "links": []}
@@ -363,7 +384,7 @@ NOTHING: Measures = {"curve": {"iteration": [0], "bit_error": [[]]}, "links": []
 def links_figure(measures: dict[str, Measures]) -> Picture:
     lines = {}
     for name, arm in measures.items():
-        if who := followers(arm) or arm["links"]:
+        if who := links_of_followers(arm) or arm["links"]:
             lines[name] = [median(values) for values in zip(*(links["entropy"] for links in who), strict=True)]
     ends = ", ".join(f"{name} {line[-1]:.2f}" for name, line in lines.items())
     return plots.lines(
@@ -375,13 +396,14 @@ def links_figure(measures: dict[str, Measures]) -> Picture:
 
 register(Experiment(
     name="dnc.links",
-    claim="Sharpening keeps the forward links sharp, so that reads can follow them",
+    claim="Sharpening keeps the forward links sharp, and the read mode moves from content to the links",
     source="thesis section 2.3, Figure 2.4",
     paper="pictures only: links blur without S; with S the read mode moves from content to forward",
-    criterion="among solved models that follow links, the forward distribution in problem 4 has a lower entropy with S "
-              "than without with chance 3/4 or more; contradicted at 1/4 or less; not seen when nobody follows links",
-    presets=copy_presets(["DNC", "DNC-S", "DNC-DS", "DNC-N"], [*VARIANTS, "DNC-N"]),
-    run=copy, judge=judge_links, figure=links_figure))
+    criterion="two chances are 3/4 or more: that among solved models that follow links the forward distribution in "
+              "problem 4 has a lower entropy with S than without, and that a solved model with S has the higher "
+              "forward mode; contradicted when both are 1/4 or less; not seen when nobody follows links without S",
+    presets=copy_presets(["DNC", "DNC-D", "DNC-S", "DNC-DS", "DNC-N"], [*VARIANTS, "DNC-N"]),
+    run=copy, judge=judge_links, figure=links_figure, ship=ship_links))
 
 
 # forgetting: is it the epsilon? -----------------------------------------------------------------------------------
@@ -505,7 +527,7 @@ def retrieve(arm: Arm) -> Measures:
     for index, batch in enumerate(tests):
         model = ensemble.member(index)
         if model.mask:
-            _, trace = watch(model, batch.inputs.to(arm.device))
+            trace = watch(model, batch.inputs.to(arm.device))
             measures["masks"].append(mask_statistics(trace, batch))
     return measures
 

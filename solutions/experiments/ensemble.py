@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,12 +69,12 @@ def train(
 
     loss       (ensemble, iteration) -> (models,): its sum is minimised, so no model sees another's gradient. Draws its
                data from seed and iteration alone, so that an interrupted training goes on as if it had not been
-    evaluate   ensemble -> measures, (models,) each
+    evaluate   ensemble -> measures, (models, ...) each
     every      iterations between two measurements; the last iteration is always measured
     clip       largest gradient norm of a model
     store      a file that keeps the state at every measurement; a training that finds it goes on from there
     progress   told (iteration, measures) at every measurement
-    returns    {"iteration": [...], measure: [[one per model] per measurement]}
+    returns    {"iteration": [...], measure: [[one per model] per measurement]}, rounded as in `rounded`
 
     Raises FloatingPointError when the loss of every model has stopped being finite.
     """
@@ -99,7 +100,7 @@ def train(
                 measures = evaluate(ensemble)
             curve["iteration"].append(iteration)
             for name, value in measures.items():
-                curve.setdefault(name, []).append([round(number, 6) for number in value.tolist()])
+                curve.setdefault(name, []).append(rounded(value))
             if store is not None:
                 buffer = io.BytesIO()
                 torch.save({"iteration": iteration, "curve": curve, "parameters": dict(ensemble.parameters),
@@ -107,6 +108,15 @@ def train(
                 write_whole(store, buffer.getvalue())
             progress(iteration, measures)
     return curve
+
+
+def rounded(values: Tensor) -> Any:
+    """Numbers short enough for a record: four significant digits, None for what is not finite."""
+    def clean(value: Any) -> Any:
+        if isinstance(value, list):
+            return [clean(part) for part in value]
+        return float(f"{value:.4g}") if math.isfinite(value) else None
+    return clean(values.tolist())
 
 
 def first_below(iterations: Sequence[int], errors: Sequence[float], threshold: float = 0.01) -> float:

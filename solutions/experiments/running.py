@@ -17,11 +17,10 @@ from typing import Any
 import torch
 
 from solutions import experiments
-from solutions.experiments import Arm, Experiment, Measures, Unknown
+from solutions.experiments import Arm, Experiment, Measures, Unknown, records
 from solutions.files import write_whole
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "solutions" / "results"
 
 Say = Callable[[str, int, int, str], None]          # arm, done, of, words
 
@@ -94,7 +93,7 @@ def run(experiment: Experiment, preset: str = "laptop", *, seeds: str | None = N
     if device == "cuda" and not torch.cuda.is_available():
         raise Unknown("there is no CUDA device here; leave --device out to run on the CPU")
     folder = Path(runs) / experiment.name / f"{preset}-{_digest(settings, chosen, device)}"
-    arms = [Arm(name, settings, chosen, device, _place(Path(runs), experiment, name, settings, chosen, device))
+    arms = [Arm(name, settings, chosen, device, place(Path(runs), experiment, name, settings, chosen, device))
             for name in settings["arms"]]
     jobs = jobs or (1 if device == "cuda" or preset == "smoke" else min(len(arms), os.cpu_count() or 1))
     spent = _run_here(experiment, arms, say) if jobs == 1 else _run_apart(experiment, arms, jobs, say)
@@ -103,43 +102,18 @@ def run(experiment: Experiment, preset: str = "laptop", *, seeds: str | None = N
     result = {
         "experiment": experiment.name, "claim": experiment.claim, "source": experiment.source,
         "paper": experiment.paper, "criterion": experiment.criterion, "verdict": verdict, "finding": finding,
-        "preset": preset, "changed": dict(overrides or {}), "settings": settings, "seeds": chosen,
+        "preset": preset, "changed": dict(overrides or {}), "settings": settings, "seeds": chosen, "device": device,
         "seconds": round(sum(spent)), "commit": commit(), "hardware": hardware(device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__}, "measures": measures,
     }
-    write_whole(folder / "result.json", as_text(result))
+    write_whole(folder / "result.json", records.as_text(result))
     write_whole(folder / "figure.png", experiment.figure(measures).png)
     return result, folder
 
 
-def as_text(result: dict[str, Any]) -> str:
-    """JSON with a line per field and per arm, so that two records can be compared line by line."""
-    def line(value: Any) -> str:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    arms = ",\n".join(f"  {line(name)}: {line(measures)}" for name, measures in result["measures"].items())
-    fields = [f" {line(name)}: {line(value)}" for name, value in result.items() if name != "measures"]
-    return "{\n" + ",\n".join([*fields, f' "measures": {{\n{arms}\n }}']) + "\n}\n"
-
-
-def record(result: dict[str, Any]) -> Path:
-    """Keep a result in solutions/results, one per experiment and preset."""
-    path = RESULTS / f"{result['experiment']}.{result['preset']}.json"
-    write_whole(path, as_text(result))
-    return path
-
-
-def recorded(name: str, preset: str = "laptop") -> dict[str, Any]:
-    """The recorded result of an experiment. Raises Unknown when there is none."""
-    path = RESULTS / f"{name}.{preset}.json"
-    if not path.exists():
-        raise Unknown(f"no run of {name} at {preset} is recorded; `course run {name} --preset {preset} --record` "
-                      "makes one")
-    return json.loads(path.read_text())
-
-
 # arms -------------------------------------------------------------------------------------------------------------
 
-def _place(runs: Path, experiment: Experiment, arm: str, settings: dict, seeds: list[int], device: str) -> Path:
+def place(runs: Path, experiment: Experiment, arm: str, settings: dict, seeds: list[int], device: str) -> Path:
     """The file for the state of an arm: the same for whoever runs the same code with the same settings."""
     subject = experiment.name.partition(".")[0]
     code = [ROOT / "solutions" / f"{subject}.py", Path(__file__).with_name(f"{subject}.py"),
@@ -218,7 +192,8 @@ def commit() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     try:
-        changed = git("status", "--porcelain", "--", "solutions", "kernels", ":!solutions/results")
+        changed = git("status", "--porcelain", "--", "solutions", "kernels", ":!solutions/results",
+                      ":!solutions/checkpoints")
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from solutions import experiments
-from solutions.experiments import PRESETS, running
+from solutions.experiments import PRESETS, records
 
 PENDING = "pending"
 
@@ -14,7 +14,7 @@ def rows() -> list[dict[str, Any]]:
     found = []
     for experiment in experiments.experiments().values():
         for preset in PRESETS[1:]:
-            path = running.RESULTS / f"{experiment.name}.{preset}.json"
+            path = records.RESULTS / f"{experiment.name}.{preset}.json"
             if path.exists():
                 result = json.loads(path.read_text())
                 found.append({name: value for name, value in result.items() if name not in ("measures", "settings")})
@@ -49,11 +49,9 @@ def as_markdown() -> str:
         if row["verdict"] == PENDING:
             lines += [f"Pending: `{row['command']}`"]
             continue
-        changes = "".join(f" --set {name}={value}" for name, value in row["changed"].items())
-        seeds = ",".join(map(str, row["seeds"]))
         lines += [f"{row['claim']} ({row['source']}).", "",
                   f"- **{row['verdict']}**: {row['finding']}",
                   f"- the text: {row['paper']}", f"- the rule: {row['criterion']}",
-                  f"- `course run {row['experiment']} --preset {row['preset']} --seeds {seeds}{changes} --record`, "
+                  f"- `{records.command(row)}`, "
                   f"{row['seconds']} s of {row['hardware']}, torch {row['versions']['torch']}, commit {row['commit']}"]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,19 @@ from torch import nn
 
 from solutions import experiments
 from solutions.dnc import DNC, DNCState
-from solutions.experiments import CONTRADICTED, NOT_SEEN, PRESETS, SEEN, Arm, dnc, running, superiority, table
+from solutions.experiments import (
+    CONTRADICTED,
+    NOT_SEEN,
+    PRESETS,
+    SEEN,
+    Arm,
+    Unknown,
+    dnc,
+    records,
+    running,
+    superiority,
+    table,
+)
 from solutions.experiments.__main__ import main
 from solutions.experiments.ensemble import Ensemble, clip_each, first_below, train
 from solutions.tasks.copy import repeated_copy
@@ -17,7 +29,7 @@ from solutions.tasks.key_value import key_value
 
 torch.set_num_threads(1)
 ALL = list(experiments.experiments().values())
-RECORDS = sorted(running.RESULTS.glob("*.json"))
+RECORDS = sorted(records.RESULTS.glob("*.json"))
 
 
 def small() -> DNC:
@@ -211,12 +223,12 @@ def test_a_record_says_what_its_measures_say(path):
     for field in ("claim", "source", "paper", "criterion"):
         assert result[field] == getattr(experiment, field), f"{field} was changed since; record it again"
     assert set(result["settings"]["arms"]) == set(result["measures"])
-    assert running.as_text(result) == path.read_text()
+    assert records.as_text(result) == path.read_text()
     assert not result["commit"].endswith("+"), "recorded with uncommitted code"
 
 
 def test_the_table_is_that_of_the_records():
-    assert (running.RESULTS / "README.md").read_text() == table.as_markdown(), "run `course results --write`"
+    assert (records.RESULTS / "README.md").read_text() == table.as_markdown(), "run `course results --write`"
     known = {(row["experiment"], row["preset"]): row["verdict"] for row in table.rows()}
     assert {path.stem for path in RECORDS} == {".".join(key) for key, verdict in known.items()
                                                if verdict != table.PENDING}
@@ -251,13 +263,37 @@ def links(entropy: float, forward: float) -> dict:
 
 
 @pytest.mark.parametrize(("plain", "sharp", "verdict"), [
-    (links(0.8, 0.9), links(0.1, 1.0), SEEN), (links(0.1, 0.9), links(0.8, 1.0), CONTRADICTED),
+    (links(0.8, 0.6), links(0.1, 1.0), SEEN), (links(0.1, 0.9), links(0.8, 0.6), CONTRADICTED),
+    (links(0.1, 0.6), links(0.8, 1.0), NOT_SEEN), (links(0.8, 1.0), links(0.1, 0.9), NOT_SEEN),
     (links(0.8, 0.1), links(0.1, 1.0), NOT_SEEN)])
 def test_links_are_judged_among_those_who_follow_them(plain, sharp, verdict):
     measures = {"DNC": curve(0.0, 0.0) | {"links": [plain] * 2}, "DNC-S": curve(0.0, 0.3) | {"links": [sharp] * 2}}
     assert dnc.judge_links(measures)[0] == verdict
     unsolved = measures | {"DNC-S": curve(0.3, 0.3) | {"links": [sharp] * 2}}
     assert dnc.judge_links(unsolved)[0] == NOT_SEEN
+
+
+def test_the_model_to_look_into_is_the_median_follower():
+    measures = {"DNC": curve(0.0, 0.0, 0.0, 0.3) | {"links": [links(0.9, 0.9), links(0.5, 0.9), links(0.7, 0.9),
+                                                              links(0.6, 0.9)]},
+                "DNC-S": curve(0.0) | {"links": [links(0.1, 0.2)]}}
+    assert dnc.ship_links(measures) == {"DNC": 2}
+
+
+def test_a_model_that_is_kept_is_the_one_that_was_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "CHECKPOINTS", tmp_path / "checkpoints")
+    ensemble, state = Ensemble(small, [3, 8]), tmp_path / "state.pt"
+    torch.save({"parameters": dict(ensemble.parameters)}, state)
+    path = records.keep_model("toy.DNC", state, 1, "by hand")
+    model = small()
+    model.load_state_dict(records.checkpoint("toy.DNC"))
+    x = inputs(4, 2, 3)
+    torch.testing.assert_close(model(x)[0], ensemble.member(1)(x)[0])
+    assert b"by hand" in path.read_bytes()
+    with pytest.raises(Unknown, match=r"there is no checkpoint 'toy'; there are toy\.DNC"):
+        records.checkpoint("toy")
+    with pytest.raises(Unknown, match=r"no run of dnc\.babi at laptop is recorded; `course run dnc\.babi"):
+        records.recorded("dnc.babi")
 
 
 @pytest.mark.parametrize(("hidden", "verdict"), [(0.9, SEEN), (0.3, NOT_SEEN), (0.0, CONTRADICTED)])
@@ -278,7 +314,7 @@ def test_key_value_is_judged_by_masks_that_turn(turns, verdict):
 # what is read off a trained model ---------------------------------------------------------------------------------
 
 def traced(model: DNC, batch) -> list:
-    return dnc.watch(model, batch.inputs)[1]
+    return dnc.watch(model, batch.inputs)
 
 
 def test_links_of_one_hot_writes_and_reads_have_no_entropy_and_follow_on():
@@ -300,8 +336,8 @@ def test_blurred_links_have_the_entropy_of_their_blur():
     batch = repeated_copy(2, 1, 3, 2, generator=torch.Generator().manual_seed(0), marker_in_target=False)
     trace = [(told, state._replace(links=torch.full((2, 4, 4), 0.1), read_weights=torch.full((2, 1, 4), 0.25)))
              for told, state in traced(DNC(4, 3, cells=4, word=3), batch)]
-    assert dnc.link_statistics(trace, batch)["entropy"] == pytest.approx([math.log(4)], rel=1e-4)
-    assert dnc.link_statistics(trace, batch)["mass"] == pytest.approx([0.4], rel=1e-4)
+    assert dnc.link_statistics(trace, batch)["entropy"] == pytest.approx([math.log(4)], rel=1e-3)
+    assert dnc.link_statistics(trace, batch)["mass"] == pytest.approx([0.4], rel=1e-3)
 
 
 def test_retention_is_that_of_the_cell_just_read():
@@ -353,4 +389,4 @@ def test_the_data_of_a_run_depend_on_seed_and_iteration_alone():
 
 def test_an_arm_alone_can_be_run_in_a_notebook():
     settings = running.settings_of(experiments.find("dnc.copy"), "smoke", {})
-    assert set(dnc.copy(Arm("DNC-D", settings, [5]))) == {"curve", "by_problem", "links", "retention"}
+    assert set(dnc.copy(Arm("DNC-D", settings, [5]))) == {"curve", "links", "retention"}
