@@ -176,12 +176,12 @@ def results(
 def _results_table(rows: list[dict]) -> Table:
     from solutions.experiments import table
 
-    made = Table(title="claims of the papers", title_justify="left")
-    for heading in ("experiment", "run", "verdict", "finding"):
+    made = Table(title="claims of the papers", title_justify="left",
+                 caption="findings and commands: --json, or solutions/results/README.md", caption_justify="left")
+    for heading in ("experiment", "claim", "run", "verdict"):
         made.add_column(heading, overflow="fold")
     for row in rows:
-        said = row.get("finding") or row["command"]
-        made.add_row(row["experiment"], table.how(row), row["verdict"], escape(said))
+        made.add_row(row["experiment"], escape(row["claim"]), table.how(row), row["verdict"])
     return made
 
 

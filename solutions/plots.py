@@ -21,6 +21,7 @@ if logging.getLogger("matplotlib").level == logging.NOTSET:
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 Data = Tensor | np.ndarray | Sequence
 
@@ -119,6 +120,8 @@ def lines(
         for label, place in (marks or {}).items():
             axes.axvline(place, color="#555555", linewidth=1, linestyle=(0, (2, 2)), label=label)
         _scale(axes.xaxis, x_scale)
+        if x_scale == "linear" and (places == places.round()).all():
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))     # no hop 2.5
         _scale(axes.yaxis, y_scale)
         if y_range is not None:
             axes.set_ylim(y_range)
