@@ -72,28 +72,31 @@ def solutions_of(lesson_module):
     return {e.name: mutants.reference_source(e) for e in exercises().values() if e.module == lesson_module}
 
 
+EIGHT = [len(e.properties) for e in exercises().values() if e.module == "dnc"]
+
+
 def test_a_learner_starts_fails_repairs_and_sees_the_state(course):
     stub = course("check", "01", code=1).stdout
-    assert stub.count("not written yet") == 3
-    assert "0 of 3 exercises done" in stub
+    assert stub.count("not written yet") == len(EIGHT) == 8
+    assert "0 of 8 exercises done" in stub
 
     right = solutions_of("dnc")
     wrong = right["retention"].replace(".prod(dim=1)", ".mean(dim=1)")
     course.write(**{**right, "retention": wrong})
     report = course("check", "1", "--seed", "5", code=1).stdout
     assert "your output is exactly that of a version that averages the heads" in " ".join(report.split())
-    assert "2 of 3 exercises done" in report
+    assert "7 of 8 exercises done" in report
     table = course("status").stdout
     assert [table.count(word) for word in ("earned", "begun")] >= [2, 1]
 
     course.write(**right)
     assert "stale" in course("status").stdout
-    assert "3 of 3 exercises done" in course("check", "dnc").stdout
+    assert "8 of 8 exercises done" in course("check", "dnc").stdout
     verdicts = json.loads(course("check", "01", "--json").stdout)
     assert verdicts["passed"] is True
-    assert [len(e["properties"]) for e in verdicts["exercises"]] == [6, 4, 5]
+    assert [len(e["properties"]) for e in verdicts["exercises"]] == EIGHT
     assert {p["status"] for e in verdicts["exercises"] for p in e["properties"]} == {"passed"}
-    assert "3 of 3 done" in course("status").stdout
+    assert "8 of 8 done" in course("status").stdout
 
 
 def test_json_names_what_failed_and_why(course):
@@ -111,13 +114,13 @@ def test_one_broken_cell_takes_nothing_from_the_others(course):
     course.write(**right | {"content_lookup": "def content_lookup(memory, key:\n    return memory"})
     text = course("check", "01", code=1).stdout
     assert "its cell does not run: SyntaxError" in text
-    assert "2 of 3 exercises done" in text
+    assert "7 of 8 exercises done" in text
     course.write(**right | {"retention": "while True:\n    pass"})
     assert "retention is not defined in the notebook" in " ".join(course("check", "01", code=1).stdout.split())
     course.write(**right | {"retention": "import os\nclass A:\n    os._exit(3)"})
     text = " ".join(course("check", "01", code=1).stdout.split())
     assert "ended its own process (exit code 3)" in text
-    assert "2 of 3 exercises done" in text
+    assert "7 of 8 exercises done" in text
 
 
 def test_a_call_of_the_notebooks_own_that_is_not_run_is_named(course):
@@ -136,7 +139,7 @@ def test_the_reference_itself_is_not_earned(course):
     assert "retention: 0 of 4 points, 4 of 4 properties hold" in text
     assert "counts as unlocked, not as earned" in text
     table = course("status").stdout
-    assert [table.count("left"), table.count("earned")] == [4, 3]       # a row each and the lessons' summaries
+    assert [table.count("left"), table.count("earned")] == [4, 8]       # a row each and the lessons' summaries
 
 
 def test_text_of_any_kind_is_printed(course):
@@ -179,7 +182,9 @@ def test_a_missing_and_a_doubled_cell_are_told_and_mended(course):
     (["chek", "01"], "check"),
     (["check"], "LESSON"),
     (["check", "01", "--seed", "x"], "valid"),
-    (["results"], "--kill-matrix"),
+    (["run", "dnc.cpy"], "did you mean dnc.copy"),
+    (["run", "dnc.copy", "--preset", "tiny"], "smoke, laptop, paper"),
+    (["bench", "dncc"], "did you mean dnc?"),
     (["check", "00"], "course start 00"),
 ])
 def test_what_is_not_known_is_told_with_the_nearest_and_exit_code_2(course, arguments, sentence):
@@ -244,6 +249,24 @@ def test_build_is_byte_exact_and_check_tells_a_difference(course):
         source.write_text(text)
     course("build")
     assert (course.root / "lessons" / "01_dnc.ipynb").read_bytes() == lessons.find("01").notebook.read_bytes()
+
+
+def test_an_experiment_runs_and_is_recorded_and_the_table_follows(course):
+    text = " ".join(course("run", "dnc.key_value", "--preset", "smoke", "--seeds", "4").stdout.split())
+    assert "the read mask turns when the query does (thesis section 2.3, Figure 2.2b)" in text
+    assert "verdict NOT SEEN here no DNC-M model solved the task" in text
+    assert "run smoke, seeds 4" in text
+    assert list((course.root / "runs" / "dnc.key_value").glob("smoke-*/result.json"))
+    changed = ("--set", "iterations=2", "--set", "every=1", "--set", "test_batch=4", "--seeds", "0", "--jobs", "1")
+    course("run", "dnc.key_value", *changed, "--record")
+    [row] = [row for row in json.loads(course("results", "--json").stdout)
+             if (row["experiment"], row["preset"]) == ("dnc.key_value", "laptop")]
+    assert (row["seeds"], row["changed"]["iterations"]) == ([0], "2")
+    shown = " ".join(course("results", "--write").stdout.split())
+    assert "dnc.babi" in shown
+    assert "pending" in shown
+    assert "iterations 2, every 1, test_batch 4, 1 seed |" in (
+        course.root / "solutions" / "results" / "README.md").read_text()
 
 
 def test_the_kill_matrix_is_printed_and_a_survivor_fails_it(course):

@@ -32,7 +32,7 @@ def how(row: dict[str, Any]) -> str:
     if row["verdict"] == PENDING:
         return row["preset"]
     changes = "".join(f", {name} {value}" for name, value in row["changed"].items())
-    return f"{row['preset']}{changes}, {len(row['seeds'])} seeds"
+    return f"{row['preset']}{changes}, {len(row['seeds'])} seed{'s' * (len(row['seeds']) != 1)}"
 
 
 def as_markdown() -> str:
