@@ -252,11 +252,14 @@ class _Expectation:
         """Same shape and dtype, every entry within tolerance * (1 + |expected|)."""
         got, expected = self.got, expected.detach()
         if not isinstance(got, Tensor):
-            why = "" if got is not None else (
-                "; does every path return something?" if self.what == RESULT else
-                "; is something detached, or computed outside torch?")
-            raise Failed(f"{self.what} is not a tensor{why}" if self.what == RESULT or got is not None else
-                         f"there is no gradient{why}", describe(expected), describe(got), pair=(expected, got))
+            if self.what == RESULT:
+                said = f"{RESULT} is not a tensor" + ("; does every path return something?" if got is None else "")
+            elif got is None and self.what.startswith("the gradient of "):
+                said = (f"no gradient reaches {self.what.removeprefix('the gradient of ')}; is something detached, or "
+                        "computed outside torch?")
+            else:
+                said = f"{self.what} is not a tensor"
+            raise Failed(said, describe(expected), describe(got), pair=(expected, got))
         got = got.detach()
         if got.shape != expected.shape:
             raise Failed(f"{self.what} has another shape than the docstring says",

@@ -121,7 +121,7 @@ def lines(
             axes.axvline(place, color="#555555", linewidth=1, linestyle=(0, (2, 2)), label=label)
         _scale(axes.xaxis, x_scale)
         if x_scale == "linear" and (places == places.round()).all():
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))     # no hop 2.5
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))     # no hop 2.5
         _scale(axes.yaxis, y_scale)
         if y_range is not None:
             axes.set_ylim(y_range)

@@ -161,8 +161,13 @@ def _run_apart(experiment: Experiment, arms: list[Arm], jobs: int, say: Say) -> 
 def _arm_apart(name: str, arm: str, settings: dict[str, Any], seeds: list[int], device: str, store: Path) -> float:
     torch.set_num_threads(1)
     beside = store.with_suffix(".progress")
-    return _run_arm(experiments.find(name), Arm(arm, settings, seeds, device, store),
-                    lambda *how: write_whole(beside, json.dumps(how)))
+
+    def progress(*how: Any) -> None:
+        if not multiprocessing.parent_process().is_alive():
+            sys.exit("whoever asked for this arm is gone; its state is kept")
+        write_whole(beside, json.dumps(how))
+
+    return _run_arm(experiments.find(name), Arm(arm, settings, seeds, device, store), progress)
 
 
 def _run_arm(experiment: Experiment, arm: Arm, progress: Callable[[int, int, str], None]) -> float:

@@ -249,7 +249,10 @@ def test_copy_is_judged_by_who_errs_less(plain, other, verdict):
     assert dnc.judge_copy(measures)[0] == verdict
     if verdict == SEEN:                                 # one arm that does not help is enough not to see it
         assert dnc.judge_copy(measures | {"DNC-S": curve(*plain)})[0] == NOT_SEEN
-    assert dnc.judge_recall({"DNC": curve(*plain), "DNC-M": curve(*other), "DNC-S": curve(*plain)})[0] == verdict
+    recalled = {"DNC": curve(*plain), "DNC-M": curve(*other), "DNC-S": curve(*other), "DNC-MS": curve(*other)}
+    assert dnc.judge_masked_recall(recalled)[0] == verdict
+    turned = {SEEN: CONTRADICTED, CONTRADICTED: SEEN, NOT_SEEN: NOT_SEEN}[verdict]
+    assert dnc.judge_sharp_recall(recalled)[0] == turned
 
 
 def test_superiority_counts_pairs():
