@@ -115,7 +115,7 @@ def allocation(usage: Tensor, eps: float = 1e-6) -> Tensor:
 
     usage    (batch, cells) in [0, 1]
     eps      every usage is moved to u (1 - eps) + eps first, so that the product keeps a gradient at 0
-    returns  (batch, cells), non-negative; its sum is 1 - the product of all usages, so a full memory gets nothing
+    returns  (batch, cells), non-negative; its sum is 1 - the product of all moved usages, so a full one gets nothing
 
     The order itself has no gradient, the usages have, finite in an empty memory too. Cells of equal usage may be taken
     in any order. The dtype stays and usage is not changed. Raises ValueError unless usage has two axes. Appendix A.1,
@@ -134,8 +134,8 @@ def update_links(links: Tensor, precedence: Tensor, write_weights: Tensor) -> tu
 
     links          (batch, cells, cells): [b, i, j] is how much cell i was written directly after cell j
     precedence     (batch, cells): how much each cell was the last one written, before this write
-    write_weights  (batch, cells): where this step writes
-    returns        the links, with a diagonal of zeros, and the precedence after this write, in that order
+    write_weights  (batch, cells): where this step writes, sum at most 1
+    returns        new links, with a diagonal of zeros, and the precedence after this write, in that order
 
     The links use the precedence from before the write; whatever is on the diagonal given is cleared too. No argument is
     changed, and gradients reach all three. Raises ValueError on shapes that disagree. Equation A.9.
