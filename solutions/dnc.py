@@ -154,7 +154,7 @@ def sharpen(distribution: Tensor, exponent: Tensor, eps: float = 1e-6) -> Tensor
     """Raise a distribution to a power and normalise it: ((d + eps) / max(d + eps))^s / its sum over the cells.
 
     distribution  (batch, heads, cells), non-negative; its rows need not sum to 1
-    exponent      (batch, heads), 1 or more: 1 only normalises, infinity keeps the largest alone
+    exponent      (batch, heads), 1 or more and finite: 1 only normalises, 100 keeps little but the largest
     returns       (batch, heads, cells); rows sum to 1, a row of zeros becomes uniform
 
     Finite, with finite gradients to both, for exponents of 100 and more in float32. The dtype stays and no argument is
@@ -354,9 +354,9 @@ class DNC(nn.Module):
     def interface(self, hidden: Tensor) -> Interface:
         """Split what the controller emits (A.1) and bring every part into its range (A.2)."""
         plain, gates, strengths = self.to_interface(hidden).clamp(-20, 20).split(self.sizes, dim=-1)
-        told = {name: part for values, fields in zip((plain, torch.sigmoid(gates), oneplus(strengths)),
-                                                     self.fields.values(), strict=True)
-                for name, part in zip(fields, values.split(list(fields.values()), dim=-1), strict=True)}
+        told = {}
+        for values, sizes in zip((plain, torch.sigmoid(gates), oneplus(strengths)), self.fields.values(), strict=True):
+            told |= zip(sizes, values.split(list(sizes.values()), dim=-1), strict=True)
         for name in ("read_keys", "write_key", "write_mask", "read_masks"):
             if name in told:
                 told[name] = told[name].view(len(hidden), -1, self.word)

@@ -338,10 +338,10 @@ def _(student, ref, draw):
     usage[:, 0] = 1
     expect(student(usage)).close(
         empty, tolerance=1e-4,
-        because="the cell of usage 0 takes all there is, 1, and its usage leaves 0 to the fuller cells. Is there no 1 "
-                "at all? Then the cell's own usage is in its product. Is the 1 in another cell? Then the result is "
-                "still in sorted order, or was put back the wrong way round: number j of the sorted ones belongs to "
-                "cell order[j]")
+        because="the cell of usage 0 takes all there is, 1, and its usage leaves 0 to the fuller cells. Is it nan? "
+                "Then 0 was divided by 0. Is there no 1 at all? Then the cell's own usage is in its product. Is the 1 "
+                "in another cell? Then the result is still in sorted order, or was put back the wrong way round: "
+                "number j of the sorted ones belongs to cell order[j]")
 
 
 @allocation.property("in ascending order each cell gets 1 - u times the product of all emptier cells", points=2)
