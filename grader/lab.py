@@ -82,7 +82,15 @@ def run_tests(root: Path, extra: Sequence[str] = ()) -> int:
     if importlib.util.find_spec("pytest") is None:
         print(f"pytest is not installed here. Fix: {sys.executable} -m pip install -e '{root}[test]'", file=sys.stderr)
         return 1
-    return _in_foreground([sys.executable, "-m", "pytest", *extra], root, dict(os.environ))
+    # one thread in each process: two that want both cores at once are slower than one
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    return _in_foreground([sys.executable, "-m", "pytest", *_side_by_side(extra), *extra], root, environment)
+
+
+def _side_by_side(extra: Sequence[str]) -> list[str]:
+    """Options that run test files on all cores, unless the options given have a say in it."""
+    own = any(option.startswith(("-n", "--numprocesses", "--dist", "--pdb")) for option in extra)
+    return [] if own or importlib.util.find_spec("xdist") is None else ["-n", str(os.cpu_count()), "--dist", "loadfile"]
 
 
 def _in_foreground(command: Sequence[str], root: Path, environment: Mapping[str, str]) -> int:

@@ -129,12 +129,26 @@ def test_what_somebody_configured_comes_before_our_defaults(tmp_path):
                       "PATH": f"{Path(sys.executable).parent}{os.pathsep}/bin"}
 
 
-def test_the_tests_are_pytest_s_with_its_exit_code(tmp_path, monkeypatch):
+def test_the_tests_are_pytest_s_with_its_exit_code(tmp_path):
     (tmp_path / "test_it.py").write_text("def test_one(): assert 1 == 2\ndef test_two(): pass")
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
     assert lab.run_tests(tmp_path, options) == 1
-    assert lab.run_tests(tmp_path, [*options, "-k", "two"]) == 0
+    assert lab.run_tests(tmp_path, [*options, "-k", "two", "-n0"]) == 0
+
+
+@pytest.mark.parametrize(("extra", "spread"), [
+    ([], True), (["-m", "slow"], True), (["-n", "4"], False), (["-n0"], False), (["--pdb"], False)])
+def test_test_files_are_spread_over_the_cores_unless_told_otherwise(monkeypatch, extra, spread):
+    called = []
+    monkeypatch.setattr(lab, "_in_foreground", lambda command, root, environment: called.append((command, environment)))
+    lab.run_tests(ROOT, extra)
+    [(command, environment)] = called
+    assert command[-len(extra) or len(command):] == extra
+    assert (["-n", str(os.cpu_count()), "--dist", "loadfile"] == command[3:7]) == spread
+    assert environment["OMP_NUM_THREADS"]
+    monkeypatch.setattr(lab.importlib.util, "find_spec", lambda name: None if name == "xdist" else name)
+    lab.run_tests(ROOT, extra)
+    assert called[1][0][3:] == extra
 
 
 def test_without_pytest_the_fix_is_told(tmp_path, monkeypatch, capsys):
