@@ -98,7 +98,9 @@ def test_an_interrupt_stops_it_and_leaves_nothing(server):
     assert list(server.home.glob("systematic-lab-*"))
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(timeout=30) == 0
-    assert "Traceback" not in server.log.read_text()
+    said = server.log.read_text()       # JupyterLab may say that a browser's connection broke; nothing of it is ours
+    assert "KeyboardInterrupt" not in said
+    assert str(ROOT / "grader") not in said
     assert not list(server.home.glob("systematic-lab-*"))
 
 

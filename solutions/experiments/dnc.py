@@ -14,7 +14,7 @@ from torch.func import vmap
 from solutions import plots
 from solutions.dnc import DNC, DNCState, Interface, sharpen
 from solutions.experiments import CONTRADICTED, NOT_SEEN, SEEN, Arm, Experiment, Measures, register, superiority
-from solutions.experiments.ensemble import Ensemble, first_below, rounded, train
+from solutions.experiments.ensemble import Ensemble, first_below, generator, rounded, train
 from solutions.plots import Picture
 from solutions.tasks import babi
 from solutions.tasks.copy import repeated_copy
@@ -72,14 +72,6 @@ def make_optimiser(settings: dict[str, Any]) -> Callable[[dict[str, Tensor]], to
         return torch.optim.RMSprop([{"params": weights, "weight_decay": 1e-5}, {"params": biases}],
                                    lr=rate, momentum=0.9, eps=1e-10)
     return rmsprop
-
-
-def generator(*numbers: int) -> Generator:
-    """A generator of its own for every tuple of numbers, such as a seed and an iteration."""
-    state = 0
-    for number in numbers:
-        state = (state * 1_000_003 + number + 1) % (2**63 - 1)
-    return Generator().manual_seed(state)
 
 
 # training ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from solutions.files import write_whole
@@ -32,9 +32,10 @@ class Ensemble:
         self.parameters = {name: value.detach().requires_grad_() for name, value in stacked.items()}
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Run every model on its own inputs (models, time, batch, ...); returns (models, time, batch, outputs)."""
+        """Run every model on its own inputs (models, ...); returns their (first) outputs, stacked."""
         def run(parameters: dict[str, Tensor], one: Tensor) -> Tensor:
-            return functional_call(self.skeleton, parameters, (one,))[0]
+            outputs = functional_call(self.skeleton, parameters, (one,))
+            return outputs if isinstance(outputs, Tensor) else outputs[0]
         return vmap(run)(self.parameters, inputs)
 
     def member(self, index: int) -> nn.Module:
@@ -108,6 +109,14 @@ def train(
                 write_whole(store, buffer.getvalue())
             progress(iteration, measures)
     return curve
+
+
+def generator(*numbers: int) -> Generator:
+    """A generator of its own for every tuple of numbers, such as a seed and an iteration."""
+    state = 0
+    for number in numbers:
+        state = (state * 1_000_003 + number + 1) % (2**63 - 1)
+    return Generator().manual_seed(state)
 
 
 def rounded(values: Tensor) -> Any:
