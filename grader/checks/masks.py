@@ -1,0 +1,553 @@
+"""What the exercises of chapter 3 must do: samples of masks, layers that use them, their price, their overlap."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from grader.judge import Failed, describe, exercise, expect, gradients, number, unchanged
+from solutions import masks
+
+
+def coins(draw, *shape):
+    """A hard mask of ones and zeros as float64: more kept than dropped."""
+    return (draw.uniform(*shape) < 0.6).to(torch.float64)
+
+
+def sets_unchanged(call, names):
+    """Fail when the call modified a tensor of one of its arguments, which are dicts."""
+    for path in call.changed:
+        position, _, key = path.partition(".")
+        name = f"{names[int(position)]}[{key!r}]"
+        raise Failed(f"the function changed {name} in place; the caller still needs it. Make new tensors instead of "
+                     "using operations ending in _, &= and the like", f"{name} as it was", f"{name} with other values")
+
+
+# soft samples -----------------------------------------------------------------------------------------------------
+
+gumbel_sigmoid = exercise(masks.gumbel_sigmoid, hints=(
+    "A coin that falls on its head with probability sigmoid(l) can be thrown in two steps: add noise to l that does "
+    "not depend on l, then look at the sign. Which part of this has a gradient, and what softens the sign?",
+    "Equation 3.1: s = sigmoid((l - log(log U1 / log U2)) / temperature). Both inner logarithms are negative, so "
+    "their ratio is positive. At which U is a logarithm minus infinity, and at which is it a zero that you divide by?",
+    "Clamp the uniforms to <smallest positive, largest below 1> of their dtype (torch.finfo has tiny and eps), take "
+    "the logarithm of the pair, unpack it into two, and put the sigmoid around (logits - <noise>) / temperature. Cast "
+    "the result to the logits' dtype last.",
+))
+
+SAMPLE_ARGUMENTS = ("logits", "uniforms", "temperature")
+
+
+def soft_one_by_one(logits, uniforms, temperature=1.0):
+    """Equation 3.1 for every weight of every sample by itself."""
+    first, second = uniforms.flatten(1).tolist()
+    repeated = logits.expand(uniforms.shape[1:]).flatten().tolist()
+    soft = [1 / (1 + math.exp(-(logit - math.log(math.log(u) / math.log(v))) / temperature))
+            for logit, u, v in zip(repeated, first, second, strict=True)]
+    return torch.tensor(soft, dtype=torch.float64).view(uniforms.shape[1:])
+
+
+@gumbel_sigmoid.property("the noise -log(log U1 / log U2) is added to the logit, inside the sigmoid")
+def _(student, ref, draw):
+    for shape in [(5,), (3, 4), (2, 2)]:                                # as many rows as uniforms, on purpose
+        logits, uniforms = draw.normal(*shape), draw.uniform(2, *shape, low=0.02, high=0.98)
+        expect(student(logits, uniforms)).close(
+            soft_one_by_one(logits, uniforms), tolerance=1e-5,
+            because="s = sigmoid(l - log(log U1 / log U2)) at temperature 1: two logarithms, a ratio, one more "
+                    "logarithm, and a minus. U1 is uniforms[0] and U2 is uniforms[1]; nothing else is drawn (Eq. 3.1)")
+    logits, uniforms = draw.normal(3), torch.tensor([[1e-5, 1 - 1e-5, 0.3], [0.6, 0.2, 1e-5]], dtype=torch.float64)
+    expect(student(logits, uniforms)).close(
+        soft_one_by_one(logits, uniforms), tolerance=1e-5,
+        because="uniforms near 0 and 1 make the tails of the noise: a bound that keeps 0 and 1 themselves away must "
+                "not be felt at 0.00001 (Eq. 3.1)")
+
+
+@gumbel_sigmoid.property("equal uniforms make no noise, and swapped ones turn it around")
+def _(student, ref, draw):
+    logits, uniforms = draw.normal(3, 4), draw.uniform(2, 3, 4, low=0.02, high=0.98)
+    expect(student(logits, uniforms[:1].expand(2, 3, 4))).close(
+        torch.sigmoid(logits), tolerance=1e-5,
+        because="where U1 = U2 the ratio of their logarithms is 1 and its logarithm 0, so the sample is sigmoid(l). "
+                "A difference of two Gumbels needs both, one alone is not centred (Eq. 3.1)")
+    soft = student(logits, uniforms)
+    expect(student(-logits, uniforms.flip(0)), "the sample with -l, U2, U1").close(
+        1 - soft, tolerance=1e-5,
+        because="with U1 and U2 swapped the noise has the other sign, so that the sample for -l is 1 - s. "
+                          "What comes here is neither a logistic noise nor a function of the uniforms given (Eq. 3.1)")
+
+
+@gumbel_sigmoid.property("the temperature divides logit and noise alike, and never decides the side of 1/2")
+def _(student, ref, draw):
+    for temperature in (0.3, 2.5):
+        logits, uniforms = draw.normal(4, 5), draw.uniform(2, 4, 5, low=0.02, high=0.98)
+        logits[0], uniforms[:, 0] = 1, torch.tensor([[0.1], [0.6]])     # a likely weight that the noise drops
+        expect(student(logits, uniforms, temperature)).close(
+            soft_one_by_one(logits, uniforms, temperature), tolerance=1e-5,
+            because=f"the whole sum, l + noise, is divided by the temperature ({temperature} here). Then s > 1/2 "
+                    "exactly where l + noise > 0, and a weight is kept with probability sigmoid(l) at every "
+                    "temperature (Eq. 3.1)")
+
+
+@gumbel_sigmoid.property("every axis between the pair and the logits' own is one more sample")
+def _(student, ref, draw):
+    for between, shape in [((3,), (5,)), ((3, 4), (2, 5)), ((2,), (2, 2))]:
+        logits, uniforms = draw.normal(*shape), draw.uniform(2, *between, *shape, low=0.02, high=0.98)
+        expect(student(logits, uniforms)).close(
+            soft_one_by_one(logits, uniforms), tolerance=1e-5,
+            because=f"uniforms are (2, samples, logits), here {tuple(uniforms.shape)}: the first axis alone is the "
+                    "pair U1, U2, every sample has its own noise, and all of them share the logits (Eq. 3.1)")
+
+
+@gumbel_sigmoid.property("uniforms of exactly 0 and 1 give finite samples on the right side, in any float dtype")
+def _(student, ref, draw):
+    pairs = torch.tensor([[0, 0.5], [0.5, 0], [1, 0.5], [0.5, 1], [0, 1], [1, 0], [0, 0], [1, 1]])
+    pairs = pairs[draw.permutation(8)].T
+    for dtype in (torch.float64, torch.float32, torch.float16):
+        logits, uniforms = torch.zeros(8, dtype=dtype), pairs.to(dtype)
+        call = student.call(logits, uniforms)
+        unchanged(call, SAMPLE_ARGUMENTS)
+        soft = call.value
+        expect(soft).finite(
+            because="log 0 is minus infinity, log 1 is a zero to divide by, and 1 + 1e-10 is above 1 or, in float32, "
+                    "exactly 1: clamp the uniforms, by torch.finfo of their own dtype, between the smallest positive "
+                    "number and the largest below 1, before the first logarithm (Eq. 3.1)")
+        expect((soft > 0.6).double() - (soft < 0.4).double(), "the side of 1/2").close(
+            torch.sign(pairs[0] - pairs[1]).double(),
+            because="at l = 0 a sample is above 1/2 where U1 > U2, below where U1 < U2, and 1/2 where both are alike: "
+                    "the ends 0 and 1 make no exception. Here 1 stands for above, -1 for below, 0 for 1/2 (Eq. 3.1)")
+        call = student.call(logits.requires_grad_(), uniforms, gradients=True)
+        if call.gradients["0"] is not None:
+            expect(call.gradients["0"]).finite(
+                because="the gradient of logits, s (1 - s) / temperature, is finite too: clamp before the logarithms, "
+                        "not after them (Eq. 3.1)")
+
+
+@gumbel_sigmoid.property("the gradient of a logit is s (1 - s) / temperature, and the sample has the logits' dtype")
+def _(student, ref, draw):
+    logits, uniforms = draw.normal(3, 4), draw.uniform(2, 2, 3, 4, low=0.02, high=0.98)
+    temperature, back = 0.6, draw.normal(2, 3, 4)
+    call = student.call(logits, uniforms, temperature)
+    unchanged(call, SAMPLE_ARGUMENTS)
+    soft = soft_one_by_one(logits, uniforms, temperature)
+    expect(call.value).close(soft, tolerance=1e-5, because="this is not yet the sample s of Eq. 3.1")
+    call = student.call(logits.requires_grad_(), uniforms, temperature, cotangent=back)
+    expect(call.gradients["0"], "the gradient of logits").close(
+        (back * soft * (1 - soft) / temperature).sum(0), tolerance=1e-5,
+        because="ds/dl = s (1 - s) / temperature, and the two samples drawn from one logit add up; s is the sample, "
+                "not sigmoid(l). The temperature in it is no mere factor: a small one leaves a gradient only where s "
+                "is near 1/2 (specification 1.2, against B.1.4)")
+    for dtype, tolerance in [(torch.float32, 1e-5), (torch.bfloat16, 0.02)]:
+        logits = logits.detach().to(dtype)
+        expect(student(logits, uniforms)).close(
+            soft_one_by_one(logits.double(), uniforms).to(dtype), tolerance=tolerance,
+            because="the same equation, in the logits' dtype, whatever that of the uniforms is")
+
+
+# hard samples -----------------------------------------------------------------------------------------------------
+
+straight_through = exercise(masks.straight_through, hints=(
+    "A step function has no useful gradient, a soft sample no hard value. Take a number that is hard in the forward "
+    "pass, and let autograd see only the part of it that is soft.",
+    "Equation 3.2: b = stop(1[s > 1/2] - s) + s. stop is .detach(): what stands inside is a constant for autograd, so "
+    "db/ds is the 1 of the + s.",
+    "hard = (soft > <threshold>), cast to soft's dtype; then (<hard minus soft>).detach() + soft. In which order must "
+    "three floats be added for 1 - s + s to be 1 exactly?",
+))
+
+
+@straight_through.property("a weight is kept where s is above 1/2, and dropped at 1/2 and below")
+def _(student, ref, draw):
+    for shape in [(7,), (3, 5), (4, 4)]:
+        soft = draw.uniform(*shape)
+        soft.view(-1)[:5] = torch.tensor([0, 0.5, 1, 0.5 + 1e-7, 0.5 - 1e-7])[draw.permutation(5)]
+        expect(student(soft)).close(
+            torch.tensor([float(s > 0.5) for s in soft.flatten().tolist()], dtype=torch.float64).view(shape),
+            because="b = 1[s > 1/2]: 1 above one half, 0 at it and below. The coin was thrown when s was drawn: s is "
+                    "no probability to throw it again, and no logit, whose threshold would be 0 (Eq. 3.2)")
+
+
+@straight_through.property("every value is 0 or 1 to the last bit, in every float dtype")
+def _(student, ref, draw):
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        soft = draw.uniform(200, high=0.8).to(dtype)
+        soft[draw.integer(200)] = 0.5
+        hard = (soft > 0.5).to(dtype)
+        expect(student(soft)).close(hard, because="b = stop(1[s > 1/2] - s) + s, all of it in the dtype of s (Eq. 3.2)")
+        value = student.calls[-1].value
+        if not torch.equal(value.detach(), hard):
+            worst = (value.detach() - hard).abs().argmax()
+            raise Failed("the values are nearly 0 and 1: (1 + s) - s rounds in floats, (1 - s) + s does not. Take the "
+                         "difference first, then add s, so that a dropped weight is gone (Eq. 3.2)",
+                         number(hard[worst]), f"{float(value[worst]):.17g}",
+                         f"{int((value != hard).sum())} of 200 entries differ, most at [{int(worst)}]")
+
+
+@straight_through.property("the gradient passes as if nothing had been rounded: db/ds = 1 on both sides")
+def _(student, ref, draw):
+    soft, back = draw.uniform(6, 11, high=0.7), draw.normal(6, 11)
+    call = student.call(soft)
+    unchanged(call, ("soft",))
+    expect(call.value).close((soft > 0.5).to(torch.float64), because="b = stop(1[s > 1/2] - s) + s (Eq. 3.2)")
+    call = student.call(soft.requires_grad_(), cotangent=back)
+    expect(call.gradients["0"], "the gradient of soft").close(
+        back, because="db/ds is exactly 1, for kept and dropped weights alike, so the gradient of soft is the "
+                      "gradient that b was given. 0? Then s is subtracted outside of stop, where its derivative "
+                      "cancels that of the + s. The factor s (1 - s) belongs to the sigmoid and comes in there, once "
+                      "(Eq. 3.2)")
+
+
+# a layer with one mask per group ----------------------------------------------------------------------------------
+
+masked_linear = exercise(masks.masked_linear, hints=(
+    "One layer, several samples of its mask, one batch. Which rows see which sample? And which tensors here are still "
+    "being learned?",
+    "Section 3.1: w' = w * b, so the outputs of block g are inputs (weight * masks[g])^T + bias. Only the logits "
+    "behind the masks learn: weight and bias are frozen.",
+    "Split the batch with unflatten or reshape into (groups, batch/groups, inputs), multiply block by block with "
+    "<weight, detached> * masks, which is (groups, outputs, inputs), by einsum or a matrix product with its "
+    "transpose, and join the first two axes again; then add the bias, detached.",
+))
+
+LAYER_ARGUMENTS = ("inputs", "weight", "masks", "bias")
+
+
+def row_by_row(inputs, weight, masks, bias=None):
+    """The masked layer for every row by itself."""
+    size = len(inputs) // len(masks)
+    rows = [(weight * masks[i // size]) @ row for i, row in enumerate(inputs)]
+    return torch.stack(rows) + (0 if bias is None else bias)
+
+
+@masked_linear.property("an open mask leaves the layer as it was, a closed one leaves the bias alone")
+def _(student, ref, draw):
+    inputs, weight, bias = draw.normal(4, 3), draw.normal(5, 3), draw.normal(5)
+    everything = torch.ones(2, 5, 3, dtype=torch.float64)
+    expect(student(inputs, weight, everything, bias)).close(
+        inputs @ weight.T + bias,
+        because="masks of ones keep every weight, so this is nn.Linear: inputs @ weight.T + bias. Nothing is scaled "
+                "by how much is kept, and the result is (batch, outputs), without a group axis (section 3.1)")
+    expect(student(inputs, weight, torch.zeros_like(everything), bias)).close(
+        bias.expand(4, 5), because="masks of zeros drop every weight and nothing else: the bias is never masked, in "
+                                   "no group (B.3.2)")
+
+
+@masked_linear.property("one mask multiplies the weights, entry by entry")
+def _(student, ref, draw):
+    for batch, outputs, inner in [(2, 5, 3), (5, 3, 6), (4, 4, 4)]:
+        inputs, weight = draw.normal(batch, inner), draw.normal(outputs, inner)
+        mask, bias = coins(draw, 1, outputs, inner), draw.normal(outputs)
+        mask[0, :2, :2] = torch.tensor([[1, 0], [1, 0]])                # neither open nor closed, nor symmetric
+        mask[0, 2] = 0                                                  # an output that only has its bias
+        for given in (bias, None):
+            expect(student(inputs, weight, mask, given)).close(
+                row_by_row(inputs, weight, mask, given),
+                because="with one group the weights are weight * masks[0], both (outputs, inputs): the mask drops "
+                        "single connections, no whole inputs or outputs, and it keeps where it is 1 (section 3.1; "
+                        "bias may be None)")
+
+
+@masked_linear.property("each block of consecutive rows sees its own mask, and the rows keep their order", points=2)
+def _(student, ref, draw):
+    for groups, batch, outputs, inner in [(2, 6, 5, 4), (3, 6, 4, 5), (4, 16, 4, 4), (3, 3, 4, 5)]:
+        inputs, weight, bias = draw.normal(batch, inner), draw.normal(outputs, inner), draw.normal(outputs)
+        several = coins(draw, groups, outputs, inner)
+        several[:, 0], several[:, 1] = 1, 0
+        several[torch.arange(groups), 0, torch.arange(groups)] = 0      # so that no two are alike
+        expect(student(inputs, weight, several, bias)).close(
+            row_by_row(inputs, weight, several, bias),
+            because=f"the {batch} rows are {groups} blocks of {batch // groups}: the first {batch // groups} see "
+                    "masks[0], the next masks[1], as if each block went through a layer of its own. The blocks are "
+                    "consecutive, as in all other layers: dealing the rows out in turn would give a row different "
+                    "samples in different layers (B.3.2)")
+
+
+@masked_linear.property("weight and bias are frozen: gradients reach inputs and masks only, and the arguments stay")
+def _(student, ref, draw):
+    inputs, weight, bias = draw.normal(6, 4), draw.normal(5, 4), draw.normal(5)
+    several, back = coins(draw, 2, 5, 4), draw.normal(6, 5)
+    several[:, 3] = 0
+    call = student.call(inputs, weight, several, bias)
+    unchanged(call, LAYER_ARGUMENTS)
+    arguments = [tensor.requires_grad_() for tensor in (inputs, weight, several, bias)]
+    call = student.call(*arguments, cotangent=back)
+    expect(call.value).close(row_by_row(*arguments), because="each block of rows sees its own mask (section 3.1)")
+    for name, path in [("weight", "1"), ("bias", "3")]:
+        got = call.gradients[path]
+        expect(got, f"the gradient of {name}").holds(
+            got is None or not got.any(),
+            because=f"{name} is that of a finished network: masks are found around it, it must not learn along. "
+                    "Detach it, and nothing else (section 3.1)", expected="no gradient")
+    wanted = gradients(ref(*arguments), (inputs, several), back)
+    for name, path, gradient in zip(("inputs", "masks"), "02", wanted, strict=True):
+        expect(call.gradients[path], f"the gradient of {name}").close(
+            gradient,
+            because=f"the gradient of {name} is not that of inputs (weight * masks[g])^T: that of a mask is the "
+                    "weight's gradient times the weight, at dropped weights too, and sums over the rows of its own "
+                    "block (Eq. 3.2, section 3.1)")
+
+
+# the regulariser --------------------------------------------------------------------------------------------------
+
+mask_regulariser = exercise(masks.mask_regulariser, hints=(
+    "Every weight should pay the same for being kept, whatever its logit is by now. Which function has the same slope "
+    "everywhere?",
+    "Section 3.1: r = alpha times the sum of all logits, and B.3.2 says what is printed: beta = batch times alpha.",
+    "alpha = <beta over batch>; the sum runs over the tensors of logits.values() and within each over all entries. No "
+    "sigmoid, no mean, no absolute value.",
+))
+
+
+def set_of_logits(draw):
+    """Three tensors of different size and rank, above zero in sum, as the layers of a network have them."""
+    return {"first.weight": draw.normal(3, 5) + 2, "first.bias": draw.normal(7) - 1,
+            "second.weight": draw.normal(2, 4, 2) + 2}
+
+
+def total_one_by_one(logits):
+    return sum(value for part in logits.values() for value in part.flatten().tolist())
+
+
+def price(number):
+    return torch.tensor(number, dtype=torch.float64)
+
+
+@mask_regulariser.property("the price is beta / batch times the sum of all logits of all tensors")
+def _(student, ref, draw):
+    for count in (1, 3):
+        logits = dict(list(set_of_logits(draw).items())[-count:])
+        beta, batch = float(draw.uniform(1, low=0.1, high=0.9)), 3 + draw.integer(5)
+        expect(student(logits, beta, batch)).close(
+            price(beta / batch * total_one_by_one(logits)),
+            because="r = alpha (l1 + l2 + ...) over every entry of every tensor, as a scalar: the raw logits, summed, "
+                    "not averaged, and not their sigmoids (section 3.1); alpha = beta / batch (B.3.2)")
+
+
+@mask_regulariser.property("every logit is pulled down by beta / batch, however large or small it is", points=2)
+def _(student, ref, draw):
+    logits = set_of_logits(draw)
+    logits["first.weight"][0, :3] = torch.tensor([9, -9, 0])
+    logits["second.weight"] *= 4
+    beta, batch = float(draw.uniform(1, low=0.1, high=0.9)), 6
+    call = student.call(logits, beta, batch)
+    sets_unchanged(call, ("logits",))
+    expect(call.value).close(price(beta / batch * total_one_by_one(logits)),
+                             because="r = alpha times the sum of all logits (section 3.1)")
+    call = student.call({name: part.requires_grad_() for name, part in logits.items()}, beta, batch, gradients=True)
+    for name, part in logits.items():
+        expect(call.gradients[f"0.{name}"], f"the gradient of {name}").close(
+            torch.full_like(part, beta / batch),
+            because="dr/dl = alpha for each logit of each tensor: it is positive, so descent lowers the logits; it is "
+                    "as strong at 9 as at 0, where a sigmoid's slope would have vanished; and it goes on below 0 "
+                    "(section 3.1)")
+
+
+@mask_regulariser.property("it grows with beta and falls with the batch")
+def _(student, ref, draw):
+    logits, beta = set_of_logits(draw), float(draw.uniform(1, low=0.1, high=0.9))
+    for times, batch in [(1, 1), (3, 1), (1, 8), (2, 128)]:
+        expect(student(logits, times * beta, batch)).close(
+            price(times * beta / batch * total_one_by_one(logits)),
+            because=f"alpha is beta / batch, and r is proportional to it: here beta is {number(times * beta)} and the "
+                    f"batch {batch}. A batch of 1 shows beta itself (B.3.2)")
+
+
+@mask_regulariser.property("logits below zero make it negative, and cutting a tensor in two changes nothing")
+def _(student, ref, draw):
+    below = {"weight": -draw.uniform(3, 4, low=1, high=5)}
+    wanted = price(0.5 / 4 * total_one_by_one(below))
+    expect(student(below, 0.5, 4)).close(
+        wanted, because="all logits are negative here, and so is r: it has no lower bound, no absolute value or "
+                        "square is taken, and it is not cut off at 0 (section 3.1)")
+    part, rest = below["weight"][:1], below["weight"][1:]
+    expect(student({"part": part, "rest": rest}, 0.5, 4)).close(
+        wanted, because="the same logits, as one tensor before and as two of different size now: each logit counts "
+                        "the same, wherever it lies, so do not average within or over tensors (section 3.1)")
+
+
+# overlap ----------------------------------------------------------------------------------------------------------
+
+def two_masks(draw, shape, both, first, second):
+    """Two masks at random places: `both` weights in common, `first` and `second` more in only one of them."""
+    places, made = draw.permutation(math.prod(shape)), torch.zeros(2, math.prod(shape), dtype=torch.bool)
+    made[0, places[:both + first]] = True
+    made[1, places[:both]] = True
+    made[1, places[both + first:both + first + second]] = True
+    return made[0].view(shape), made[1].view(shape)
+
+
+def two_sets(draw, **tensors):
+    """Mask sets from name=(shape, both, first, second)."""
+    made = {name: two_masks(draw, *how) for name, how in tensors.items()}
+    return {name: pair[0] for name, pair in made.items()}, {name: pair[1] for name, pair in made.items()}
+
+
+def kept_places(masks):
+    """Per tensor, and in "total" for all of them, the set of (tensor, index) that are kept."""
+    places = {name: {(name, i) for i, kept in enumerate(mask.flatten().tolist()) if kept}
+              for name, mask in masks.items()}
+    return places | {"total": set().union(*places.values())}
+
+
+def expect_numbers(got, wanted, because):
+    """A dict of plain numbers under the wanted names."""
+    if not isinstance(got, dict):
+        raise Failed("the result is no dict from names to numbers" + ("; does every path return something?"
+                     if got is None else ""), "a dict with " + ", ".join(wanted), describe(got))
+    if set(got) != set(wanted):
+        raise Failed('the result has one number for every tensor of the masks, under its name, and one under "total"',
+                     ", ".join(wanted), ", ".join(map(str, got)))
+    for name, value in wanted.items():
+        if isinstance(got[name], Tensor) or not isinstance(got[name], int | float):
+            raise Failed(f"what stands under {name!r} is not a plain number; float() or .item() makes one",
+                         "a float", describe(got[name]))
+        if not abs(got[name] - value) <= 1e-9:
+            raise Failed(because, number(value), number(got[name]), f"under {name!r}")
+
+
+iou = exercise(masks.iou, hints=(
+    "Think of each mask as the set of weights it keeps. How many are in both? How many in at least one? Who counts "
+    "twice when you add the two sizes?",
+    "Section 3.1: IoU = |A and B| / |A or B|, and |A or B| = |A| + |B| - |A and B|. It is 0/0 when both are empty: "
+    "two empty masks are the same mask, so that is a 1.",
+    "overlap_counts gives (both, first, second) for every name and for \"total\", already summed: one dict "
+    "comprehension over its items(), <both> / <union> if there is a union, else 1.0.",
+))
+
+
+def iou_by_sets(first, second):
+    a, b = kept_places(first), kept_places(second)
+    return {name: len(a[name] & b[name]) / len(a[name] | b[name]) for name in a}
+
+
+@iou.property("it is the number of shared weights, divided by the number that either mask keeps")
+def _(student, ref, draw):
+    for shape, both, more, other in [((3, 5), 2, 5, 3), ((4, 4), 3, 1, 7), ((2, 3, 4), 7, 6, 2 + draw.integer(2))]:
+        first, second = two_sets(draw, weight=(shape, both, more, other))
+        call = student.call(first, second)
+        sets_unchanged(call, ("first", "second"))
+        expect_numbers(call.value, iou_by_sets(first, second),
+                       because=f"A keeps {both + more} weights here and B {both + other}, {both} of them shared. IoU "
+                               "is |A and B| / |A or B|, and the union counts the shared weights once: both sizes "
+                               "added, minus what is shared, not one of the sizes, their sum or mean; and nothing is "
+                               "added against a zero (section 3.1)")
+
+
+@iou.property("the same mask has 1, disjoint masks have 0, and a part has its share of the whole")
+def _(student, ref, draw):
+    for both, more, other, value in [(5, 0, 0, 1), (0, 3, 4, 0), (3, 9, 0, 0.25), (2, 0, 3, 0.4)]:
+        first, second = two_sets(draw, weight=((3, 5), both, more, other))
+        sizes = f"A has {both + more} weights and B {both + other}, {both} of them shared"
+        expect_numbers(student(first, second), {"weight": value, "total": value},
+                       because=f"{sizes}, so IoU is {both} / {both + more + other}. Being contained is not enough for "
+                               "a 1, that is IoMin: IoU is never above the smaller size over the larger (section 3.1)")
+
+
+@iou.property("weights that neither mask keeps do not count, and the order of the two does not matter")
+def _(student, ref, draw):
+    first, second = two_sets(draw, weight=((3, 5), 2, 5, 3))
+    wanted, wide = iou_by_sets(first, second), torch.zeros(3, 2 + draw.integer(9), dtype=torch.bool)
+    expect_numbers(student(second, first), wanted,
+                   because="|A and B| and |A or B| are the same with A and B swapped (IoU, section 3.1)")
+    first, second = ({"weight": torch.cat([part["weight"], wide], 1)} for part in (first, second))
+    expect_numbers(student(first, second), wanted,
+                   because=f"{wide.numel()} weights that both masks drop were added to 15: IoU stays. To drop the "
+                           "same weight is no overlap, and the size of the tensor is in no place of the formula "
+                           "(section 3.1)")
+
+
+@iou.property("the total is that of all weights together, not the mean of the tensors")
+def _(student, ref, draw):
+    first, second = two_sets(draw, small=((2, 3), 3, 1, 0), large=((5, 8), 2, 21, 11), third=((7,), 1, 0, 3))
+    expect_numbers(student(first, second), iou_by_sets(first, second),
+                   because='every tensor has its own number, and "total" is what all tensors together share, 6 '
+                           "weights here, divided by all that either set keeps, 42: large tensors count for more. "
+                           "It is no mean of the numbers, weighted or not (IoU, section 3.1)")
+
+
+@iou.property("two empty masks have 1, an empty and another have 0")
+def _(student, ref, draw):
+    first, second = two_sets(draw, nothing=((2, 3), 0, 0, 0), one=((4,), 0, 0, 3), both=((3, 5), 2, 5, 3))
+    expect_numbers(student(first, second), {"nothing": 1, "one": 0, "both": 0.2, "total": 2 / 13},
+                   because="0/0 has to be defined: two masks that keep nothing are the same mask, so 1. An empty one "
+                           "shares nothing with another, so 0, from either side. The total counts their weights as it "
+                           "counts all others (IoU, section 3.1)")
+    expect_numbers(student({"one": second["one"]}, {"one": first["one"]}), {"one": 0, "total": 0},
+                   because="now the second mask is the empty one: 0 again, in the total too (IoU, section 3.1)")
+    first, second = two_sets(draw, weight=((2, 3), 0, 0, 0), bias=((4,), 0, 0, 0))
+    expect_numbers(student(first, second), {"weight": 1, "bias": 1, "total": 1},
+                   because="no mask of either set keeps anything: equal sets have 1, in total too (IoU, section 3.1)")
+
+
+iomin = exercise(masks.iomin, hints=(
+    "IoU is small when one function needs a few of the weights that another one needs anyway, because the other needs "
+    "many more. What would you divide by to get 1 there?",
+    "Section 3.1: IoMin = |A and B| / min(|A|, |B|). When the smaller mask is empty that is 0/0: 1 if the other is "
+    "empty too, else 0.",
+    "overlap_counts gives (both, first, second) for every name and for \"total\", where all are sums already: "
+    "<both> / <the smaller size> if neither is empty, else 1.0 or 0.0.",
+))
+
+
+def iomin_by_sets(first, second):
+    a, b = kept_places(first), kept_places(second)
+    return {name: len(a[name] & b[name]) / min(len(a[name]), len(b[name])) for name in a}
+
+
+@iomin.property("it is the number of shared weights, divided by the size of the smaller mask")
+def _(student, ref, draw):
+    for shape, both, more, other in [((3, 5), 2, 5, 1), ((4, 4), 3, 1, 7), ((2, 3, 4), 5, 6, 2)]:
+        first, second = two_sets(draw, weight=(shape, both, more, other))
+        call = student.call(first, second)
+        sets_unchanged(call, ("first", "second"))
+        expect_numbers(call.value, iomin_by_sets(first, second),
+                       because=f"A keeps {both + more} weights here and B {both + other}, {both} of them shared. "
+                               "IoMin is |A and B| / min(|A|, |B|): the smaller of the sizes, whichever mask it is, "
+                               "neither the union nor a mean; and nothing is added against a zero (section 3.1)")
+
+
+@iomin.property("a mask inside another has 1, whichever comes first, and disjoint masks have 0")
+def _(student, ref, draw):
+    for both, more, other, value in [(3, 8, 0, 1), (4, 0, 9, 1), (5, 0, 0, 1), (0, 3, 4, 0)]:
+        first, second = two_sets(draw, weight=((3, 5), both, more, other))
+        sizes = f"A has {both + more} weights and B {both + other}, {both} of them shared"
+        expect_numbers(student(first, second), {"weight": value, "total": value},
+                       because=f"{sizes}, so IoMin is {both} / {min(both + more, both + other)}: it asks whether one "
+                               "is contained in the other, however large the other is (section 3.1)")
+
+
+@iomin.property("weights that neither mask keeps do not count, and the order of the two does not matter")
+def _(student, ref, draw):
+    first, second = two_sets(draw, weight=((3, 5), 2, 5, 3))
+    wanted, wide = iomin_by_sets(first, second), torch.zeros(3, 2 + draw.integer(9), dtype=torch.bool)
+    expect_numbers(student(second, first), wanted,
+                   because="neither |A and B| nor the smaller size changes when A and B are swapped (IoMin, section "
+                           "3.1)")
+    first, second = ({"weight": torch.cat([part["weight"], wide], 1)} for part in (first, second))
+    expect_numbers(student(first, second), wanted,
+                   because=f"{wide.numel()} weights that both masks drop were added to 15: IoMin stays. To drop the "
+                           "same weight is no overlap, and the size of the tensor is in no place of the formula "
+                           "(section 3.1)")
+
+
+@iomin.property("the total divides by the smaller of the two total sizes")
+def _(student, ref, draw):
+    first, second = two_sets(draw, small=((2, 3), 2, 0, 3), large=((5, 8), 4, 19, 7), third=((7,), 1, 1, 4))
+    expect_numbers(student(first, second), iomin_by_sets(first, second),
+                   because="A keeps 27 weights in all and B 21, although A is the smaller one in two of the three "
+                           "tensors; 7 are shared. The total adds up both sizes over the tensors and then takes "
+                           "the smaller. It is no mean of the tensors' numbers, and not divided by the sum of "
+                           "their smaller sizes (IoMin, section 3.1)")
+
+
+@iomin.property("two empty masks have 1, an empty and another have 0")
+def _(student, ref, draw):
+    first, second = two_sets(draw, nothing=((2, 3), 0, 0, 0), one=((4,), 0, 0, 3), both=((3, 5), 2, 5, 3))
+    expect_numbers(student(first, second), {"nothing": 1, "one": 0, "both": 0.4, "total": 2 / 7},
+                   because="0/0 has to be defined: two masks that keep nothing are the same mask, so 1. An empty one "
+                           "is inside any other, yet they share nothing: 0, from either side. The total counts their "
+                           "weights as it counts all others (IoMin, section 3.1)")
+    expect_numbers(student({"one": second["one"]}, {"one": first["one"]}), {"one": 0, "total": 0},
+                   because="now the second mask is the empty one: 0 again, in the total too (IoMin, section 3.1)")
+    first, second = two_sets(draw, weight=((2, 3), 0, 0, 0), bias=((4,), 0, 0, 0))
+    expect_numbers(student(first, second), {"weight": 1, "bias": 1, "total": 1},
+                   because="no mask of either set keeps anything: equal sets have 1, in total too (IoMin, section 3.1)")

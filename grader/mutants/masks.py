@@ -1,0 +1,479 @@
+"""Chapter 3: the likely mistakes of each exercise, and other right solutions."""
+
+from grader.checks.masks import gumbel_sigmoid, iomin, iou, mask_regulariser, masked_linear, straight_through
+from grader.mutants import alternative, equivalent, mutant
+
+# soft samples -----------------------------------------------------------------------------------------------------
+
+NOISE = "the noise -log(log U1 / log U2) is added to the logit, inside the sigmoid"
+SWAPPED = "equal uniforms make no noise, and swapped ones turn it around"
+TEMPERATURE = "the temperature divides logit and noise alike, and never decides the side of 1/2"
+SAMPLES = "every axis between the pair and the logits' own is one more sample"
+ENDS = "uniforms of exactly 0 and 1 give finite samples on the right side, in any float dtype"
+SLOPE = "the gradient of a logit is s (1 - s) / temperature, and the sample has the logits' dtype"
+
+CLAMP = "uniforms.clamp(info.tiny, 1 - info.eps / 2)"
+LOGS = f"torch.log({CLAMP})"
+SOFT = "torch.sigmoid((logits - torch.log(first / second)) / temperature).to(logits.dtype)"
+FOUND = "(logits - torch.log(first / second)) / temperature"
+
+for name, old, new, told_by in [
+    ("takes one logarithm too few: log(U1 / U2)", SOFT, SOFT.replace("torch.log(first / second)", "(first - second)"),
+     NOISE),
+    ("adds log(log U1 / log U2) instead of subtracting it", SOFT, SOFT.replace("logits -", "logits +"), NOISE),
+    ("takes the uniforms for the noise", SOFT, SOFT.replace("torch.log(first / second)", "(uniforms[0] - uniforms[1])"),
+     NOISE),
+    ("takes both logarithms of the same uniform", LOGS, f"{LOGS}[[0, 0]]", NOISE),
+    ("adds the first Gumbel only", SOFT, SOFT.replace("torch.log(first / second)", "torch.log(-first)"), NOISE),
+    ("adds the two Gumbels up", SOFT, SOFT.replace("first / second", "first * second"), NOISE),
+    ("adds normal noise and ignores the uniforms", SOFT, SOFT.replace(
+        "- torch.log(first / second)", "+ torch.randn(first.shape)"), NOISE),
+    ("draws its own uniforms", LOGS, LOGS.replace("uniforms.", "torch.rand_like(uniforms)."), NOISE),
+    ("forgets the noise", SOFT, "torch.sigmoid(logits / temperature)", NOISE),
+    ("adds the noise to the probability", SOFT,
+     "(torch.sigmoid(logits) - torch.log(first / second) / temperature).to(logits.dtype)", NOISE),
+    ("takes the sigmoid twice", SOFT, SOFT.replace("logits -", "torch.sigmoid(logits) -"), NOISE),
+    ("forgets the sigmoid", SOFT, f"({FOUND}).to(logits.dtype)", NOISE),
+    ("makes the sample hard", SOFT, f"({FOUND} > 0).to(logits.dtype)", NOISE),
+    ("cuts the noise off at uniforms of 0.01 and 0.99", CLAMP, "uniforms.clamp(0.01, 0.99)", NOISE),
+    ("divides only the logits by the temperature", SOFT, SOFT.replace(
+        FOUND, "logits / temperature - torch.log(first / second)"), TEMPERATURE),
+    ("divides only the noise by the temperature", SOFT, SOFT.replace(
+        FOUND, "logits - torch.log(first / second) / temperature"), TEMPERATURE),
+    ("multiplies by the temperature", SOFT, SOFT.replace("/ temperature", "* temperature"), TEMPERATURE),
+    ("ignores the temperature", SOFT, SOFT.replace(" / temperature", ""), TEMPERATURE),
+    ("divides the sample by the temperature", SOFT,
+     SOFT.replace(" / temperature)", ")").replace(".to", ".div(temperature).to"), TEMPERATURE),
+    ("gives all samples the noise of the first", LOGS, LOGS.replace(
+        "uniforms.", "(uniforms if uniforms.dim() == logits.dim() + 1 else uniforms[:, :1].expand_as(uniforms))."),
+     SAMPLES),
+    ("averages over the samples", SOFT, f"(lambda s: s if s.dim() == logits.dim() else s.mean(0))({SOFT})", SAMPLES),
+    ("takes the last pair of axes for U1 and U2 where there are two", LOGS, LOGS.replace(
+        "uniforms.", "(uniforms.movedim(1, 0) if uniforms.dim() > logits.dim() + 1 and uniforms.shape[1] == 2 "
+        "else uniforms)."), SAMPLES),
+    ("takes the logarithm of 0", CLAMP, "uniforms", ENDS),
+    ("adds 1e-10 inside the logarithms", CLAMP, "uniforms + 1e-10", ENDS),
+    ("keeps the uniforms away from 0 only", CLAMP, "uniforms.clamp_min(info.tiny)", ENDS),
+    ("clamps the ratio of the logarithms, too late", LOGS, "(lambda u, v: ((u / v).clamp(1e-10, 1e10), "
+     "torch.ones_like(v)))(*torch.log(uniforms))", ENDS),
+    ("draws the noise in the logits' dtype, however coarse", CLAMP, CLAMP.replace(
+        "uniforms.", "uniforms.to(logits.dtype)."), ENDS),
+    ("returns the dtype of the uniforms", SOFT, SOFT.replace(".to(logits.dtype)", ""), SLOPE),
+    ("clamps the given uniforms in place", CLAMP, CLAMP.replace("clamp", "clamp_"), ENDS),
+    ("detaches the logits", SOFT, SOFT.replace("logits -", "logits.detach() -"), SLOPE),
+    ("divides by the temperature in the value, but not in the gradient", SOFT, SOFT.replace(
+        FOUND, f"logits + ({FOUND} - logits).detach()"), SLOPE),
+]:
+    mutant(name, gumbel_sigmoid, old, new, told_by)
+
+for change in ("line 2, column 60: / becomes *", "line 2, column 60: only the left of /",
+               "line 2, column 71: 2 becomes 3"):
+    equivalent(gumbel_sigmoid, change, "how far below 1 the upper bound lies is free: eps / 2, eps / 3, eps and 2 eps "
+               "all keep the noise finite, and none is felt at uniforms that are not within an eps of 1")
+
+alternative("a difference of two Gumbels", gumbel_sigmoid, '''
+    def gumbel_sigmoid(logits, uniforms=None, temperature=1.0, *, generator=None):
+        if uniforms is None:
+            uniforms = torch.rand((2, *logits.shape), generator=generator, dtype=logits.dtype)
+        dtype = torch.promote_types(uniforms.dtype, torch.float32)
+        gumbel = -torch.log(-torch.log(uniforms.to(dtype).clamp(1e-7, 1 - 1e-7)))
+        return torch.sigmoid((logits + gumbel[0] - gumbel[1]) / temperature).to(logits.dtype)
+''')
+alternative("a softmax over keeping and dropping", gumbel_sigmoid, '''
+    def gumbel_sigmoid(logits, uniforms=None, temperature=1.0, *, generator=None):
+        u = uniforms.float() if uniforms.dtype in (torch.float16, torch.bfloat16) else uniforms
+        u = torch.where(u <= 0, torch.finfo(u.dtype).tiny, torch.where(u >= 1, 1 - torch.finfo(u.dtype).eps, u))
+        keep, drop = -torch.log(-torch.log(u))
+        scores = torch.stack([(logits + keep) / temperature, drop / temperature], -1)
+        return torch.softmax(scores, -1).select(-1, 0).type_as(logits)
+''')
+alternative("one over one plus an exponential", gumbel_sigmoid, '''
+    def gumbel_sigmoid(logits, uniforms=None, temperature=1.0, *, generator=None):
+        first, second = uniforms.double().clamp(1e-30, 1 - 1e-16).log().neg().log()
+        wide = (logits.double() - (first - second)).div(temperature)
+        return (1 / (1 + torch.exp(-wide))).to(logits.dtype)
+''')
+
+# hard samples -----------------------------------------------------------------------------------------------------
+
+HALF = "a weight is kept where s is above 1/2, and dropped at 1/2 and below"
+LAST_BIT = "every value is 0 or 1 to the last bit, in every float dtype"
+PASSES = "the gradient passes as if nothing had been rounded: db/ds = 1 on both sides"
+
+HARD = "hard = (soft > 0.5).to(soft.dtype)"
+THROUGH = "(hard - soft).detach() + soft"
+
+for name, old, new, told_by in [
+    ("returns the soft sample", THROUGH, "soft", HALF),
+    ("keeps at exactly 1/2 too", HARD, HARD.replace(">", ">="), HALF),
+    ("drops what should be kept", HARD, HARD.replace(">", "<="), HALF),
+    ("takes the threshold of a logit, 0", HARD, HARD.replace("0.5", "0"), HALF),
+    ("throws the coin again, with s as its probability", HARD, "hard = torch.bernoulli(soft)", HALF),
+    ("stops s instead of the difference", THROUGH, "soft.detach() + hard", HALF),
+    ("subtracts the wrong way round", THROUGH, "(soft - hard).detach() + soft", HALF),
+    ("forgets to add s again", THROUGH, "(hard - soft).detach()", HALF),
+    ("keeps the largest of the last axis only", HARD,
+     "hard = (soft == soft.amax(-1, keepdim=True)).to(soft.dtype)", HALF),
+    ("keeps the soft value where it keeps", THROUGH, "soft * hard", HALF),
+    ("makes 1 and -1", HARD, HARD + " * 2 - 1", HALF),
+    ("keeps where s is above its mean", HARD, HARD.replace("0.5", "soft.mean()"), HALF),
+    ("returns booleans", THROUGH, "soft > 0.5", HALF),
+    ("adds s before it subtracts it", THROUGH, "hard + soft - soft.detach()", LAST_BIT),
+    ("computes in float32 whatever comes", THROUGH, "((hard - soft).detach() + soft).float()", HALF),
+    ("makes its mask in float32, whatever s is", HARD, HARD.replace("soft.dtype", "torch.float32"), LAST_BIT),
+    ("subtracts s outside of stop, where its derivative cancels", THROUGH, "hard - soft + soft", PASSES),
+    ("gives the hard value without a way back", THROUGH, "hard", PASSES),
+    ("passes the gradient of kept weights only", THROUGH, "(hard - soft * hard).detach() + soft * hard", PASSES),
+    ("brings in s (1 - s) a second time", THROUGH,
+     "hard + (lambda slow: slow - slow.detach())(soft ** 2 / 2 - soft ** 3 / 3)", PASSES),
+    ("overwrites the soft sample", THROUGH, "soft.detach().copy_(hard) + 0 * soft", PASSES),
+]:
+    mutant(name, straight_through, old, new, told_by)
+
+alternative("a difference that is zero", straight_through, '''
+    def straight_through(soft):
+        hard = torch.where(soft > 0.5, torch.ones_like(soft), torch.zeros_like(soft))
+        return hard + (soft - soft.detach())
+''')
+alternative("a function of its own for autograd", straight_through, '''
+    def straight_through(soft):
+        class Step(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, s):
+                return torch.gt(s, 0.5).type_as(s)
+
+            @staticmethod
+            def backward(ctx, back):
+                return back
+
+        return Step.apply(soft)
+''')
+alternative("rounding, which takes 1/2 to the even 0", straight_through, '''
+    def straight_through(soft):
+        with torch.no_grad():
+            step = soft.round() - soft
+        return soft + step
+''')
+
+# a layer with one mask per group ----------------------------------------------------------------------------------
+
+PLAIN = "an open mask leaves the layer as it was, a closed one leaves the bias alone"
+ENTRIES = "one mask multiplies the weights, entry by entry"
+BLOCKS = "each block of consecutive rows sees its own mask, and the rows keep their order"
+FROZEN = "weight and bias are frozen: gradients reach inputs and masks only, and the arguments stay"
+
+SPLIT = "grouped = inputs.unflatten(0, (len(masks), -1)) "
+DEALT = "grouped = inputs.unflatten(0, (-1, len(masks))).transpose(0, 1) "
+LAYER = 'outputs = torch.einsum("gbi,goi->gbo", grouped, weight.detach() * masks).flatten(0, 1)'
+BIAS = "outputs if bias is None else outputs + bias.detach()"
+
+for name, old, new, told_by in [
+    ("uses the first mask for the whole batch", LAYER,
+     LAYER.replace("* masks", "* masks[:1].expand_as(masks)"), BLOCKS),
+    ("uses the last mask for the whole batch", LAYER,
+     LAYER.replace("* masks", "* masks[-1:].expand_as(masks)"), BLOCKS),
+    ("averages the masks", LAYER, LAYER.replace("* masks", "* masks.mean(0).expand_as(masks)"), BLOCKS),
+    ("keeps what all masks keep", LAYER, LAYER.replace("* masks", "* masks.prod(0).expand_as(masks)"), BLOCKS),
+    ("takes the masks from last to first", LAYER, LAYER.replace("* masks", "* masks.flip(0)"), BLOCKS),
+    ("deals the rows out to the masks in turn", f"{SPLIT}                            # (groups, batch/groups, inputs)\n"
+     f"    {LAYER}", DEALT + "\n    " + LAYER.replace(".flatten", ".transpose(0, 1).flatten"), BLOCKS),
+    ("deals the rows out in turn and leaves them so", SPLIT, DEALT, BLOCKS),
+    ("cuts blocks and then mixes their rows", LAYER, LAYER.replace(".flatten", ".transpose(0, 1).flatten"), BLOCKS),
+    ("leaves the groups apart", LAYER, LAYER.replace(".flatten(0, 1)", ""), PLAIN),
+    ("sends every row through every mask and adds up", LAYER,
+     'outputs = torch.einsum("bi,goi->bo", inputs, weight.detach() * masks)', PLAIN),
+    ("masks the opposite weights", LAYER, LAYER.replace("* masks", "* (1 - masks)"), PLAIN),
+    ("ignores the masks", LAYER, LAYER.replace("* masks", "* torch.ones_like(masks)"), PLAIN),
+    ("masks whole outputs", LAYER, LAYER.replace("* masks", "* masks.amax(2, keepdim=True)"), ENTRIES),
+    ("masks whole inputs", LAYER, LAYER.replace("* masks", "* masks.amax(1, keepdim=True)"), ENTRIES),
+    ("scales by the share that is kept, as dropout does", LAYER,
+     LAYER.replace("* masks", "* masks / masks.mean((1, 2), keepdim=True).clamp_min(1e-9)"), ENTRIES),
+    ("adds the mask to the weight", LAYER, LAYER.replace("* masks", "+ masks"), PLAIN),
+    ("transposes the mask where it is square", LAYER,
+     LAYER.replace("* masks", "* (masks.mT if masks.shape[1] == masks.shape[2] else masks)"), ENTRIES),
+    ("transposes the weight where it is square", LAYER, LAYER.replace(
+        "weight.detach()", "(weight.detach().mT if len(weight) == weight.shape[1] else weight.detach())"), ENTRIES),
+    ("forgets the bias", BIAS, "outputs", PLAIN),
+    ("drops the bias of an output without weights", BIAS, "outputs if bias is None else (outputs.unflatten(0, "
+     "(len(masks), -1)) + (bias.detach() * masks.amax(2))[:, None]).flatten(0, 1)", PLAIN),
+    ("masks the bias by the share of its weights that is kept", BIAS, "outputs if bias is None else (outputs.unflatten("
+     "0, (len(masks), -1)) + (bias.detach() * masks.mean(2))[:, None]).flatten(0, 1)", PLAIN),
+    ("trains the weight along", LAYER, LAYER.replace("weight.detach()", "weight"), FROZEN),
+    ("trains the bias along", BIAS, "outputs if bias is None else outputs + bias", FROZEN),
+    ("detaches the masks", LAYER, LAYER.replace("* masks", "* masks.detach()"), FROZEN),
+    ("detaches the masked weight", LAYER,
+     LAYER.replace("weight.detach() * masks", "(weight * masks).detach()"), FROZEN),
+    ("makes the masks hard again", LAYER, LAYER.replace("* masks", "* (masks > 0.5)"), FROZEN),
+    ("detaches the inputs", SPLIT, SPLIT.replace("inputs.", "inputs.detach()."), FROZEN),
+    ("writes the mask into the weight", LAYER,
+     LAYER.replace("weight.detach() * masks", "weight.detach().mul_(masks[0]) * masks"), FROZEN),
+]:
+    mutant(name, masked_linear, old, new, told_by)
+
+alternative("one group after the other", masked_linear, '''
+    def masked_linear(inputs, weight, masks, bias=None):
+        bias = None if bias is None else bias.detach()
+        blocks = inputs.chunk(len(masks))
+        return torch.cat([torch.nn.functional.linear(block, weight.detach() * mask, bias)
+                          for block, mask in zip(blocks, masks)])
+''')
+alternative("a batched matrix product", masked_linear, '''
+    def masked_linear(inputs, weight, masks, bias=None):
+        groups, outputs, _ = masks.shape
+        blocks = inputs.reshape(groups, -1, inputs.shape[1])
+        result = torch.bmm(blocks, (masks * weight.data).transpose(1, 2))
+        if bias is not None:
+            result = result + bias.data
+        return result.reshape(-1, outputs)
+''')
+alternative("a mask for every row", masked_linear, '''
+    def masked_linear(inputs, weight, masks, bias=None):
+        own = masks.repeat_interleave(inputs.shape[0] // masks.shape[0], dim=0)
+        result = (own * weight.detach() * inputs.unsqueeze(1)).sum(-1)
+        return result if bias is None else result.add(bias.detach())
+''')
+
+# the regulariser --------------------------------------------------------------------------------------------------
+
+PRICE = "the price is beta / batch times the sum of all logits of all tensors"
+PULL = "every logit is pulled down by beta / batch, however large or small it is"
+ALPHA = "it grows with beta and falls with the batch"
+BELOW = "logits below zero make it negative, and cutting a tensor in two changes nothing"
+
+SUM = "sum(part.sum() for part in logits.values())"
+WHOLE = f"beta / batch * {SUM}"
+
+for name, new, told_by in [
+    ("adds up probabilities instead of logits", WHOLE.replace("part.sum", "part.sigmoid().sum"), PRICE),
+    ("adds up softplus, whose slope is the sigmoid",
+     WHOLE.replace("part.sum()", "torch.nn.functional.softplus(part).sum()"), PRICE),
+    ("counts the weights that are kept", WHOLE.replace("part.sum()", "(part > 0).to(part.dtype).sum()"), PRICE),
+    ("averages within each tensor", WHOLE.replace("part.sum", "part.mean"), PRICE),
+    ("averages over all logits", WHOLE + " / sum(part.numel() for part in logits.values())", PRICE),
+    ("averages over the tensors", WHOLE + " / len(logits)", PRICE),
+    ("rewards large logits: the sign is turned", "-" + WHOLE, PRICE),
+    ("takes absolute values", WHOLE.replace("part.sum", "part.abs().sum"), PRICE),
+    ("takes the absolute value of the sum", f"abs({WHOLE})", BELOW),
+    ("takes squares, as weight decay does", WHOLE.replace("part.sum", "part.square().sum"), PRICE),
+    ("takes the norm of each tensor", WHOLE.replace("part.sum", "part.norm"), PRICE),
+    ("cuts each logit off at 0", WHOLE.replace("part.sum", "part.clamp_min(0).sum"), PRICE),
+    ("cuts the price off at 0", f"({WHOLE}).clamp_min(0)", BELOW),
+    ("forgets to divide by the batch", f"beta * {SUM}", PRICE),
+    ("multiplies by the batch", f"beta * batch * {SUM}", PRICE),
+    ("divides by beta", WHOLE.replace("beta / batch", "1 / (beta * batch)"), PRICE),
+    ("ignores beta", WHOLE.replace("beta / batch", "1 / batch"), PRICE),
+    ("divides by the batch once for each tensor", f"beta / batch ** len(logits) * {SUM}", PRICE),
+    ("takes the first tensor only", WHOLE.replace(SUM, "next(iter(logits.values())).sum()"), PRICE),
+    ("takes the last tensor only", WHOLE.replace(SUM, "list(logits.values())[-1].sum()"), PRICE),
+    ("leaves out tensors with one axis", WHOLE.replace(".values())", ".values() if part.dim() > 1)"), PRICE),
+    ("returns one price for each tensor", WHOLE.replace(SUM, "torch.stack([part.sum() for part in logits.values()])"),
+     PRICE),
+    ("returns a plain number", WHOLE.replace("part.sum()", "part.sum().item()"), PRICE),
+    ("detaches the logits", WHOLE.replace("part.sum", "part.detach().sum"), PULL),
+    ("stops pulling at logits below 0", WHOLE.replace(
+        "part.sum()", "(part.clamp_min(0) + part.clamp_max(0).detach()).sum()"), PULL),
+    ("pulls with the slope of the sigmoid", WHOLE.replace(
+        "part.sum()", "(part.sigmoid() + (part - part.sigmoid()).detach()).sum()"), PULL),
+    ("scales the logits in place", WHOLE.replace("part.sum()", "(part.detach().mul_(beta) / beta).sum()"), PULL),
+]:
+    mutant(name, mask_regulariser, WHOLE, new, told_by)
+
+alternative("one long vector", mask_regulariser, '''
+    def mask_regulariser(logits, beta, batch):
+        return torch.cat([part.reshape(-1) for part in logits.values()]).sum() * (beta / batch)
+''')
+alternative("one tensor after the other", mask_regulariser, '''
+    def mask_regulariser(logits, beta, batch):
+        alpha, price = beta / batch, 0
+        for name in logits:
+            price = price + alpha * logits[name].mean() * logits[name].numel()
+        return price
+''')
+alternative("a stack of sums, divided last", mask_regulariser, '''
+    def mask_regulariser(logits, beta, batch):
+        return torch.stack([torch.sum(part) for part in logits.values()]).sum().mul(beta).div(batch)
+''')
+
+# overlap ----------------------------------------------------------------------------------------------------------
+
+UNION = "it is the number of shared weights, divided by the number that either mask keeps"
+EXTREMES = "the same mask has 1, disjoint masks have 0, and a part has its share of the whole"
+NEITHER = "weights that neither mask keeps do not count, and the order of the two does not matter"
+TOTAL = "the total is that of all weights together, not the mean of the tensors"
+EMPTY = "two empty masks have 1, an empty and another have 0"
+
+IOU = """{name: both / (a + b - both) if a or b else 1.0
+            for name, (both, a, b) in overlap_counts(first, second).items()}"""
+
+
+def over(divisor: str) -> str:
+    return IOU.replace("(a + b - both) if a or b", f"({divisor}) if ({divisor})")
+
+
+def per_tensor(total: str, source: str) -> str:
+    """The number of each tensor from the reference's dict, and another number for all of them."""
+    return f"(lambda own, counts: own | dict(total={total}))({source}, overlap_counts(first, second))"
+
+
+def by_entry(expression: str) -> str:
+    """A number from the entries of two masks, for each tensor and for all of them laid end to end."""
+    pairs = ("{**{name: (first[name], second[name]) for name in first}, "
+             "'total': [torch.cat([mask.flatten() for mask in each.values()]) for each in (first, second)]}")
+    return f"{{name: float({expression}) for name, (A, B) in {pairs}.items()}}"
+
+MEAN_TOTAL = "sum(v for k, v in own.items() if k != 'total') / len(first)"
+WEIGHTED_TOTAL = "sum(own[k] * first[k].numel() for k in first) / sum(part.numel() for part in first.values())"
+LARGEST_TOTAL = "own[max(first, key=lambda k: first[k].numel())]"
+
+for name, new, told_by in [
+    ("divides by the larger mask", over("max(a, b)"), UNION),
+    ("divides by the smaller mask, which is IoMin", over("min(a, b)"), UNION),
+    ("divides by the first mask", over("a"), UNION),
+    ("divides by the second mask", over("b"), UNION),
+    ("divides by the mean of both sizes, which is Dice's coefficient", over("(a + b) / 2"), UNION),
+    ("counts the shared weights twice in the union", over("a + b"), UNION),
+    ("divides by what is not shared", over("a + b - 2 * both"), UNION),
+    ("divides by the square root of both sizes, which is the cosine", over("(a * b) ** 0.5"), UNION),
+    ("turns the fraction around", IOU.replace("both / (a + b - both) if a or b", "(a + b - both) / both if both"),
+     UNION),
+    ("returns the distance, 1 - IoU", IOU.replace("both / (a", "1 - both / (a"), UNION),
+    ("returns per cent", IOU.replace("both / (a + b - both)", "100 * both / (a + b - both)"), UNION),
+    ("rounds to two digits", IOU.replace("both / (a + b - both)", "round(both / (a + b - both), 2)"), UNION),
+    ("returns the number of shared weights", IOU.replace("both / (a + b - both)", "both"), UNION),
+    ("adds a small number to the denominator", IOU.replace("+ b - both)", "+ b - both + 1e-6)"), UNION),
+    ("returns tensors", IOU.replace("both / (a + b - both) if a or b else 1.0",
+                                    "torch.tensor(both / (a + b - both) if a or b else 1.0)"), UNION),
+    ("counts weights that both masks drop as shared", by_entry("(A == B).double().mean()"), UNION),
+    ("divides by the number of weights", by_entry("(A & B).double().mean()"), UNION),
+    ("leaves out the total", "{name: number for name, number in " + IOU + ".items() if name in first}", UNION),
+    ("changes the first mask to what is shared", "{name: (int(first[name].logical_and_(second[name]).sum()) if name in "
+     "first else both) / (a + b - both) if a or b else 1.0\n            for name, (both, a, b) in "
+     "overlap_counts(first, second).items()}", UNION),
+    ("takes the mean of the tensors for the total", per_tensor(MEAN_TOTAL, IOU), TOTAL),
+    ("takes the mean of the tensors, weighted by their sizes, for the total", per_tensor(WEIGHTED_TOTAL, IOU), TOTAL),
+    ("takes the largest tensor for the total", per_tensor(LARGEST_TOTAL, IOU), TOTAL),
+    ("gives two empty masks 0", IOU.replace("1.0", "0.0"), EMPTY),
+    ("gives two empty masks nan", IOU.replace("1.0", "math.nan"), EMPTY),
+    ("divides by zero where both are empty", IOU.replace(" if a or b else 1.0", ""), EMPTY),
+    ("gives 1 as soon as one mask is empty", IOU.replace("a or b", "a and b"), EMPTY),
+    ("gives 1 where only the second is empty", IOU.replace("a or b", "b"), EMPTY),
+    ("leaves out tensors where both are empty",
+     "{name: number for name, number in " + IOU + ".items() if name == 'total' or (first[name] | second[name]).any()}",
+     EMPTY),
+]:
+    mutant(name, iou, IOU, new, told_by)
+
+alternative("sets of places", iou, '''
+    def iou(first, second):
+        result, all_a, all_b = {}, set(), set()
+        for name in first:
+            a = {(name, i) for i in first[name].flatten().nonzero().flatten().tolist()}
+            b = {(name, i) for i in second[name].flatten().nonzero().flatten().tolist()}
+            result[name] = len(a & b) / len(a | b) if a | b else 1.0
+            all_a, all_b = all_a | a, all_b | b
+        result["total"] = len(all_a & all_b) / len(all_a | all_b) if all_a | all_b else 1
+        return result
+''')
+alternative("logical operations on the tensors, laid end to end for the total", iou, '''
+    def iou(first, second):
+        def one(a, b):
+            union = torch.logical_or(a, b).sum().item()
+            return torch.logical_and(a, b).sum().item() / union if union > 0 else 1.0
+
+        numbers = {name: one(first[name], second[name]) for name in first}
+        flat = [torch.cat([masks[name].flatten() for name in first]) for masks in (first, second)]
+        return {"total": one(*flat), **numbers}
+''')
+alternative("what differs, from the counts", iou, '''
+    def iou(first, second):
+        numbers = {}
+        for name, count in overlap_counts(first, second).items():
+            different = count.first + count.second - 2 * count.both
+            numbers[name] = 1.0 if different == 0 else count.both / (count.both + different)
+        return numbers
+''')
+
+SMALLER = "it is the number of shared weights, divided by the size of the smaller mask"
+INSIDE = "a mask inside another has 1, whichever comes first, and disjoint masks have 0"
+SMALLER_TOTAL = "the total divides by the smaller of the two total sizes"
+
+IOMIN = """{name: both / min(a, b) if a and b else float(a == b)
+            for name, (both, a, b) in overlap_counts(first, second).items()}"""
+
+
+def minimum(divisor: str) -> str:
+    return IOMIN.replace("min(a, b) if a and b", f"({divisor}) if a and b")
+
+
+for name, new, told_by in [
+    ("divides by the larger mask", minimum("max(a, b)"), SMALLER),
+    ("divides by the union, which is IoU", minimum("a + b - both"), SMALLER),
+    ("divides by the first mask", minimum("a"), SMALLER),
+    ("divides by the second mask", minimum("b"), SMALLER),
+    ("divides by the mean of both sizes, which is Dice's coefficient", minimum("(a + b) / 2"), SMALLER),
+    ("divides by the square root of both sizes, which is the cosine", minimum("(a * b) ** 0.5"), SMALLER),
+    ("divides by both sizes, one after the other", minimum("a * b"), SMALLER),
+    ("turns the fraction around", IOMIN.replace("both / min(a, b)", "min(a, b) / max(both, 1)"), SMALLER),
+    ("divides the smaller size by the larger", IOMIN.replace("both / min(a, b)", "min(a, b) / max(a, b)"), SMALLER),
+    ("returns what is not shared of the smaller mask", IOMIN.replace("both / min", "1 - both / min"), SMALLER),
+    ("rounds to two digits", IOMIN.replace("both / min(a, b)", "round(both / min(a, b), 2)"), SMALLER),
+    ("adds a small number to the denominator", minimum("min(a, b) + 1e-6"), SMALLER),
+    ("says only whether one is inside the other", IOMIN.replace("both / min(a, b)", "float(both == min(a, b))"),
+     SMALLER),
+    ("returns tensors", IOMIN.replace("both / min(a, b) if", "torch.tensor(both / min(a, b)) if"), SMALLER),
+    ("counts weights that both masks drop as shared",
+     by_entry("((A == B).sum() / torch.minimum(A.sum(), B.sum()).clamp_min(1)).clamp_max(1)"), SMALLER),
+    ("leaves out the total", "{name: number for name, number in " + IOMIN + ".items() if name in first}", SMALLER),
+    ("changes the first mask to what is shared", "{name: (int(first[name].logical_and_(second[name]).sum()) if name in "
+     "first else both) / min(a, b) if a and b else float(a == b)\n            for name, (both, a, b) in "
+     "overlap_counts(first, second).items()}", SMALLER),
+    ("takes the mean of the tensors for the total", per_tensor(MEAN_TOTAL, IOMIN), SMALLER_TOTAL),
+    ("takes the mean of the tensors, weighted by their sizes, for the total", per_tensor(WEIGHTED_TOTAL, IOMIN),
+     SMALLER_TOTAL),
+    ("adds up the smaller sizes of the tensors for the total", per_tensor(
+        "(lambda size: counts['total'].both / size if size else own['total'])(sum(min(c.first, c.second) "
+        "for k, c in counts.items() if k != 'total'))", IOMIN), SMALLER_TOTAL),
+    ("takes the smallest number of the tensors for the total", per_tensor("min(own[k] for k in first)", IOMIN),
+     SMALLER_TOTAL),
+    ("takes the largest tensor for the total", per_tensor(LARGEST_TOTAL, IOMIN), SMALLER_TOTAL),
+    ("gives two empty masks 0", IOMIN.replace("float(a == b)", "0.0"), EMPTY),
+    ("gives two empty masks nan", IOMIN.replace("float(a == b)", "0.0 if a or b else math.nan"), EMPTY),
+    ("gives 1 as soon as one mask is empty, as it is inside any other", IOMIN.replace("float(a == b)", "1.0"), EMPTY),
+    ("divides by zero where one is empty", IOMIN.replace(" if a and b else float(a == b)", ""), EMPTY),
+    ("divides by zero where only the second is empty", IOMIN.replace("if a and b", "if a"), EMPTY),
+    ("takes the larger size where the smaller is 0, and 0 for two empty masks",
+     IOMIN.replace("min(a, b) if a and b else float(a == b)", "max(min(a, b) or max(a, b), 1)"), EMPTY),
+]:
+    mutant(name, iomin, IOMIN, new, told_by)
+
+alternative("the larger of the two shares", iomin, '''
+    def iomin(first, second):
+        numbers = {}
+        for name, (both, a, b) in overlap_counts(first, second).items():
+            if a == 0 or b == 0:
+                numbers[name] = 1.0 if a + b == 0 else 0.0
+            else:
+                numbers[name] = max(both / a, both / b)
+        return numbers
+''')
+alternative("sums of tensors, laid end to end for the total", iomin, '''
+    def iomin(first, second):
+        pairs = {name: (first[name].flatten(), second[name].flatten()) for name in first}
+        pairs["total"] = torch.cat([a for a, _ in pairs.values()]), torch.cat([b for _, b in pairs.values()])
+        numbers = {}
+        for name, (a, b) in pairs.items():
+            smaller = min(a.sum().item(), b.sum().item())
+            numbers[name] = (a & b).sum().item() / smaller if smaller else float(torch.equal(a, b))
+        return numbers
+''')
+alternative("places in lists", iomin, '''
+    def iomin(first, second):
+        kept = [{(name, i) for name in masks for i, on in enumerate(masks[name].flatten().tolist()) if on}
+                for masks in (first, second)]
+        result = {}
+        for name in [*first, "total"]:
+            a, b = ({place for place in places if name in (place[0], "total")} for places in kept)
+            small, large = sorted((a, b), key=len)
+            result[name] = len(small & large) / len(small) if small else 1 - bool(large)
+        return result
+''')
