@@ -11,13 +11,11 @@ Weston et al. 2016; thesis section 2.3, appendix A.2.
 
 import gzip
 import hashlib
-import http.client
 import io
 import re
 import shutil
 import tarfile
 import tempfile
-import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -28,10 +26,12 @@ from torch import Generator, Tensor
 
 from solutions.files import write_whole
 from solutions.tasks.draw import Bounds, draw_size, require_sizes
+from solutions.tasks.fetch import fetch
 
 ARCHIVE = "tasks_1-20_v1-2"
 URL = f"http://www.thespermwhale.com/jaseweston/babi/{ARCHIVE}.tar.gz"
 CHECKSUM: str | None = None  # pending: nobody has recorded the archive's SHA-256 for this course yet
+INSTEAD = "the stories of single_supporting_fact, two_supporting_facts and induction"
 BLANK = "<blank>"            # word 0: what is fed while the network thinks and answers, and padding
 
 PEOPLE = ("Mary", "John", "Sandra", "Daniel")
@@ -180,7 +180,7 @@ def download(
     folder = Path(folder)
     archive, stories = folder / f"{ARCHIVE}.tar.gz", folder / ARCHIVE
     at_hand = archive.exists()
-    content = archive.read_bytes() if at_hand else _fetch(url, archive, timeout)
+    content = archive.read_bytes() if at_hand else fetch(url, archive, INSTEAD, timeout)
     source, sha256 = (str(archive) if at_hand else url), hashlib.sha256(content).hexdigest()
     if checksum is not None and sha256 != checksum.lower():
         raise ValueError(f"{source} has SHA-256 {sha256}, expected {checksum}; nothing was unpacked")
@@ -189,18 +189,6 @@ def download(
         write_whole(archive, content)
     pending = f"pending: no checksum is recorded for this archive; this copy has SHA-256 {sha256}"
     return Download(stories, sha256, pending if checksum is None else "verified")
-
-
-def _fetch(url: str, archive: Path, timeout: float) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "Mozilla/5.0"})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
-            return response.read()
-    except (OSError, http.client.HTTPException) as problem:
-        raise ConnectionError(
-            f"could not fetch {url} ({problem}). Without a network, put a copy of {archive.name} into {archive.parent} "
-            "and call again, or use the stories of single_supporting_fact, two_supporting_facts and induction."
-        ) from problem
 
 
 def _unpack(content: bytes, target: Path, source: str) -> None:

@@ -7,11 +7,9 @@ appendices B.3.6 and B.3.8.
 
 import gzip
 import hashlib
-import http.client
 import io
 import struct
 import tarfile
-import urllib.request
 import zlib
 from collections.abc import Callable, Mapping
 from math import prod
@@ -24,6 +22,7 @@ from torch import Generator, Tensor
 
 from solutions.files import write_whole
 from solutions.tasks.draw import permutations, require_sizes
+from solutions.tasks.fetch import fetch
 
 MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist"     # a mirror: the author's own page is no longer reliable
 MNIST_FILES = {
@@ -326,7 +325,7 @@ def _download(
     for name, url in urls.items():
         path = folder / name
         at_hand = path.exists()
-        content = path.read_bytes() if at_hand else _fetch(url, path, timeout)
+        content = path.read_bytes() if at_hand else fetch(url, path, "small_digits, which needs none", timeout)
         source, sha256[name] = (str(path) if at_hand else url), hashlib.sha256(content).hexdigest()
         if name in checksums and sha256[name] != checksums[name].lower():
             then = "remove it to fetch another" if at_hand else "it was not kept"
@@ -337,15 +336,3 @@ def _download(
     unknown = ", ".join(name for name in urls if name not in checksums)
     pending = f"pending: no checksum is recorded for {unknown}; see sha256 for what these copies have"
     return Download(folder, sha256, pending if unknown else "verified")
-
-
-def _fetch(url: str, path: Path, timeout: float) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "Mozilla/5.0"})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
-            return response.read()
-    except (OSError, http.client.HTTPException) as problem:
-        raise ConnectionError(
-            f"could not fetch {url} ({problem}). Without a network, put a copy of {path.name} into {path.parent} and "
-            "call again, or use small_digits, which needs none."
-        ) from problem
