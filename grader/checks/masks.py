@@ -26,8 +26,8 @@ def sets_unchanged(call, names):
 # soft samples -----------------------------------------------------------------------------------------------------
 
 gumbel_sigmoid = exercise(masks.gumbel_sigmoid, hints=(
-    "A coin that falls on its head with probability sigmoid(l) can be thrown in two steps: add noise to l that does "
-    "not depend on l, then look at the sign. Which part of this has a gradient, and what softens the sign?",
+    "A coin that shows heads with probability sigmoid(l) can be thrown in two steps: add noise to l that does not "
+    "depend on l, then look at the sign. Which part of this has a gradient, and what softens the sign?",
     "Equation 3.1: s = sigmoid((l - log(log U1 / log U2)) / temperature). Both inner logarithms are negative, so "
     "their ratio is positive. At which U is a logarithm minus infinity, and at which is it a zero that you divide by?",
     "Clamp the uniforms to <smallest positive, largest below 1> of their dtype (torch.finfo has tiny and eps), take "
@@ -73,7 +73,7 @@ def _(student, ref, draw):
     expect(student(-logits, uniforms.flip(0)), "the sample with -l, U2, U1").close(
         1 - soft, tolerance=1e-5,
         because="with U1 and U2 swapped the noise has the other sign, so that the sample for -l is 1 - s. "
-                          "What comes here is neither a logistic noise nor a function of the uniforms given (Eq. 3.1)")
+                "What comes here is neither a logistic noise nor a function of the uniforms given (Eq. 3.1)")
 
 
 @gumbel_sigmoid.property("the temperature divides logit and noise alike, and never decides the side of 1/2")
@@ -90,7 +90,7 @@ def _(student, ref, draw):
 
 @gumbel_sigmoid.property("every axis between the pair and the logits' own is one more sample")
 def _(student, ref, draw):
-    for between, shape in [((3,), (5,)), ((3, 4), (2, 5)), ((2,), (2, 2))]:
+    for between, shape in [((3, 4), (2, 5)), ((2,), (2, 2))]:
         logits, uniforms = draw.normal(*shape), draw.uniform(2, *between, *shape, low=0.02, high=0.98)
         expect(student(logits, uniforms)).close(
             soft_one_by_one(logits, uniforms), tolerance=1e-5,

@@ -1,11 +1,12 @@
 """The proof of the judge: right solutions pass, stubs fail, every mutant dies by the check that names it."""
 
+import ast
 import json
 
 import pytest
 import torch
 
-from grader import kill_matrix, lessons, mutants, weave
+from grader import kill_matrix, lessons, mutants, scopes, weave
 from grader.judge import exercises, judge, local_answer
 from grader.mutants import Variant
 from grader.sandbox.process import Lost, Process
@@ -23,9 +24,13 @@ def process():
 
 def in_process(process, variant: Variant):
     """A transport to a variant in the worker's process, defined there as a notebook's cells would be."""
-    imports = "\n".join(line for line in mutants.module_source(variant.exercise).splitlines()
-                        if line.startswith(("import ", "from ")))
-    outcomes = process.define([{"name": "imports", "source": f"import torch\n{imports}"},
+    tree, name = ast.parse(mutants.module_source(variant.exercise)), variant.exercise.name
+    imports = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    given = scopes.bound(tree) - scopes.bound(imports) - {name}         # a lesson includes what of it is needed
+    source = f"import torch\n{ast.unparse(imports)}"
+    if given:
+        source += f"\nfrom {variant.exercise.reference.__module__} import {', '.join(sorted(given))}"
+    outcomes = process.define([{"name": "imports", "source": source},
                                {"name": "definition", "source": variant.source}])
     assert not any(outcome["problems"] for outcome in outcomes), outcomes
     return process.answer

@@ -14,7 +14,8 @@ from torch.func import vmap
 from solutions import plots
 from solutions.dnc import DNC, DNCState, Interface, sharpen
 from solutions.experiments import CONTRADICTED, NOT_SEEN, SEEN, Arm, Experiment, Measures, register, superiority
-from solutions.experiments.ensemble import Ensemble, first_below, generator, rounded, train
+from solutions.experiments.curves import compare, describe, error_at, error_figure, last, solved, weigh
+from solutions.experiments.ensemble import Ensemble, generator, rounded, train
 from solutions.plots import Picture
 from solutions.tasks import babi
 from solutions.tasks.copy import repeated_copy
@@ -231,41 +232,9 @@ def retention_statistics(trace: list[tuple[Interface, DNCState]], batch: Any) ->
             "hidden": rounded((after_answers <= 1e-6).double().mean())}
 
 
-def error_at(measures: Measures, iteration: int) -> list[float]:
-    """The bit errors of all seeds at the last measurement that is not after an iteration."""
-    curve = measures["curve"]
-    index = max(i for i, at in enumerate(curve["iteration"]) if at <= iteration or i == 0)
-    return curve["bit_error"][index]
-
-
-def learned_at(measures: Measures) -> list[float]:
-    """When each seed's bit error was first under one per cent; inf for never."""
-    curve = measures["curve"]
-    return [first_below(curve["iteration"], errors) for errors in zip(*curve["bit_error"], strict=True)]
-
-
-def compare(measures: dict[str, Measures], baseline: str, at: int) -> dict[str, float]:
-    """For every other arm the chance that one of its models errs less than one of the baseline's."""
-    base = error_at(measures[baseline], at)
-    return {name: superiority(error_at(arm, at), base) for name, arm in measures.items() if name != baseline}
-
-
-def weigh(chances: Sequence[float]) -> str:
-    """Seen when every chance is 3/4 or more, contradicted when every chance is 1/4 or less."""
-    if chances and min(chances) >= 0.75:
-        return SEEN
-    return CONTRADICTED if chances and max(chances) <= 0.25 else NOT_SEEN
-
-
-def describe(measures: dict[str, Measures], at: int) -> str:
-    """Median errors and the number of models that learned, arm by arm."""
-    parts = []
-    for name, arm in measures.items():
-        learned = learned_at(arm)
-        done = [when for when in learned if math.isfinite(when)]
-        when = f", half of those by {median(done):.0f}" if done else ""
-        parts.append(f"{name} {median(error_at(arm, at)):.3f} ({len(done)} of {len(learned)} under 1 %{when})")
-    return "; ".join(parts)
+def judged_at(measures: dict[str, Measures]) -> int:
+    """The middle of a long run, where the fast ones have learned and the slow ones have not; the end of a short one."""
+    return 500 if 500 <= last(measures) <= 2000 else last(measures)
 
 
 def judge_copy(measures: dict[str, Measures]) -> tuple[str, str]:
@@ -274,21 +243,6 @@ def judge_copy(measures: dict[str, Measures]) -> tuple[str, str]:
     told = ", ".join(f"{name} {chance:.2f}" for name, chance in chances.items())
     return (weigh([chances[name] for name in chances if set("DS") & set(name[4:])]),
             f"median bit error at iteration {at}: {describe(measures, at)}. Chance to err less than DNC: {told}")
-
-
-def judged_at(measures: dict[str, Measures]) -> int:
-    """The middle of a long run, where the fast ones have learned and the slow ones have not; the end of a short one."""
-    return 500 if 500 <= last(measures) <= 2000 else last(measures)
-
-
-def error_figure(measures: dict[str, Measures], title: str) -> Picture:
-    """Bit error against iterations, the median over the seeds, one line per arm."""
-    curves = {name: [median(errors) for errors in arm["curve"]["bit_error"]] for name, arm in measures.items()}
-    iterations = next(iter(measures.values()))["curve"]["iteration"]
-    ends = ", ".join(f"{name} {curve[-1]:.3f}" for name, curve in curves.items())
-    return plots.lines(
-        iterations, curves, title=title, x_label="iteration", y_label="bit error",
-        alt=f"Bit error against training iterations, one line per variant. At the end: {ends}.")
 
 
 def copy_figure(measures: dict[str, Measures]) -> Picture:
@@ -311,11 +265,6 @@ register(Experiment(
 # links: the same models, looked at from inside --------------------------------------------------------------------
 
 SHARPENED, PLAIN_LINKS = ("DNC-S", "DNC-DS"), ("DNC", "DNC-D")
-
-def solved(measures: Measures) -> list[int]:
-    """The models whose last bit error is under five per cent: what others do with their memory says little."""
-    return [index for index, error in enumerate(measures["curve"]["bit_error"][-1]) if error < 0.05]
-
 
 def followers(measures: Measures) -> list[int]:
     """The solved models that answer by following links: forward mode over a half."""
@@ -477,11 +426,6 @@ def judge_sharp_recall(measures: dict[str, Measures]) -> tuple[str, str]:
     chance = compare({name: measures[name] for name in ("DNC", "DNC-S")}, "DNC", last(measures))["DNC-S"]
     finding = f"bit error at the end: {describe(measures, last(measures))}. Chance that a DNC-S errs more than a DNC: "
     return weigh([1 - chance]), f"{finding}{1 - chance:.2f}"
-
-
-def last(measures: dict[str, Measures]) -> int:
-    """The last iteration at which the arms were measured."""
-    return next(iter(measures.values()))["curve"]["iteration"][-1]
 
 
 RECALL_PRESETS = {

@@ -375,7 +375,8 @@ def test_an_archive_put_there_by_hand_is_used(tmp_path, closed_port):
 
 
 @pytest.mark.parametrize("content", [b"<html>sign in to the hotel's network</html>", b"", archive()[:-40],
-                                     archive()[:20], archive({"elsewhere/qa1.txt": TEXT})])
+                                     archive()[:20], archive({"elsewhere/qa1.txt": TEXT})],
+                         ids=["a page", "nothing", "cut at the end", "cut at the start", "another archive"])
 def test_what_is_no_such_archive_is_an_error_and_leaves_nothing(tmp_path, content):
     (tmp_path / "server.tar.gz").write_bytes(content)
     with pytest.raises(ValueError, match=r"server\.tar\.gz (is not a whole tar\.gz archive|has no text files in)"):
