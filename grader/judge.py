@@ -274,7 +274,7 @@ class _Expectation:
         if wrong.any():
             worst = error.nan_to_num(nan=math.inf).masked_fill(~wrong, -1).flatten().argmax()
             index = tuple(int(i) for i in numpy.unravel_index(int(worst), expected.shape))   # torch's imports sympy
-            at = f"{int(wrong.sum())} of {wrong.numel()} entries differ, most at {list(index)}"
+            at = f"{int(wrong.sum())} of {wrong.numel()} entries differ, most at {list(index)}" if index else ""
             texts = number(expected[index]), number(got[index])
             if texts[0] == texts[1]:
                 because = f"{because}. The difference is tiny: was part of it computed in a lower precision?"
@@ -349,6 +349,10 @@ def describe(value: Any) -> str:
         return "a module"
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, dict) and any(isinstance(part, Tensor) for part in value.values()):
+        shapes = ", ".join(f"{name}: {tuple(part.shape)}" if isinstance(part, Tensor) else f"{name}: {describe(part)}"
+                           for name, part in list(value.items())[:4])
+        return f"a dict {{{shapes}{', ...' if len(value) > 4 else ''}}}"
     return repr(value)[:80]
 
 

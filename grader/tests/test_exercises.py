@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grader import kill_matrix, lessons, mutants, scopes, weave
-from grader.judge import exercises, judge, local_answer
+from grader.judge import describe, exercises, judge, local_answer
 from grader.mutants import Variant
 from grader.sandbox.process import Lost, Process
 
@@ -175,3 +175,11 @@ def test_no_mutant_and_no_seed_reaches_a_learners_notebook(lesson):
     assert set(content["metadata"]["systematic"]) == {"lesson", "digest"}
     assert not {key for cell in content["cells"] for key in cell["metadata"]} - {
         "answer", "deletable", "editable", "exercise", "nbgrader", "tags"}
+
+
+def test_values_are_told_in_a_few_words():
+    masks = {name: torch.zeros(2, 3) for name in "abcde"}
+    assert describe({"a": torch.zeros(2, 3), "b": 1}) == "a dict {a: (2, 3), b: 1}"
+    assert describe(masks) == "a dict {a: (2, 3), b: (2, 3), c: (2, 3), d: (2, 3), ...}"
+    assert describe({"a": 1}) == "{'a': 1}"
+    assert describe(torch.zeros(2)) == "a float32 tensor of shape (2,)"
