@@ -116,8 +116,9 @@ def run(experiment: Experiment, preset: str = "laptop", *, seeds: str | None = N
 def place(runs: Path, experiment: Experiment, arm: str, settings: dict, seeds: list[int], device: str) -> Path:
     """The file for the state of an arm: the same for whoever runs the same code with the same settings."""
     subject = experiment.name.partition(".")[0]
-    code = [ROOT / "solutions" / f"{subject}.py", Path(__file__).with_name(f"{subject}.py"),
-            Path(__file__).with_name("ensemble.py"), *sorted((ROOT / "solutions" / "tasks").glob("*.py"))]
+    here, solutions = Path(__file__).parent, ROOT / "solutions"
+    code = [solutions / f"{subject}.py", solutions / "baselines.py", here / "ensemble.py", here / f"{subject}.py",
+            *sorted((here / subject).glob("*.py")), *sorted((solutions / "tasks").glob("*.py"))]
     own = {name: value for name, value in settings.items() if name not in ("arms", "seeds")}
     key = _digest(own, seeds, device, torch.__version__, *(path.read_text() for path in code if path.exists()))
     return runs / "arms" / f"{subject}.{experiment.run.__name__}.{arm}-{key}.pt"

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from solutions.baselines import FeedForward
-from solutions.experiments import CONTRADICTED, NOT_SEEN, SEEN, Arm, masks
+from solutions.experiments import CONTRADICTED, NOT_SEEN, SEEN, Arm
 from solutions.experiments.ensemble import Ensemble, generator
+from solutions.experiments.masks import arithmetic, parts, temperature
 
 torch.set_num_threads(1)
 
@@ -21,7 +22,7 @@ def matrix(own: float, other: float, full: float = 1.0) -> dict:
     ([matrix(1.0, 0.9)] * 4, CONTRADICTED), ([matrix(0.8, 0.1)] * 4, CONTRADICTED),
     ([matrix(1.0, 0.1), matrix(1.0, 0.9)], NOT_SEEN), ([matrix(1.0, 0.1, full=0.5)] * 4, NOT_SEEN)])
 def test_specialised_is_who_works_under_its_own_mask_and_fails_under_the_other(matrices, verdict):
-    assert masks.judge_specialise({"FNN": {"matrix": matrices}})[0] == verdict
+    assert arithmetic.judge_specialise({"FNN": {"matrix": matrices}})[0] == verdict
 
 
 @pytest.mark.parametrize(("shared", "chance", "full", "verdict"), [
@@ -29,7 +30,7 @@ def test_specialised_is_who_works_under_its_own_mask_and_fails_under_the_other(m
 def test_sharing_is_judged_against_chance(shared, chance, full, verdict):
     found = {"matrix": [matrix(1.0, 0.1, full)] * 3, "iou": [{"total": shared}] * 3, "chance": [{"total": chance}] * 3,
              "again": [0.9] * 3}
-    assert masks.judge_reuse({"FNN": found})[0] == verdict
+    assert arithmetic.judge_reuse({"FNN": found})[0] == verdict
 
 
 @pytest.mark.parametrize(("slopes", "verdict"), [
@@ -37,23 +38,22 @@ def test_sharing_is_judged_against_chance(shared, chance, full, verdict):
     ([[0.2, 0.1], [0.2, 0.08]], NOT_SEEN)])
 def test_a_factor_leaves_ratios_as_they_are(slopes, verdict):
     measures = {str(index): {"slopes": [each]} for index, each in enumerate(slopes)}
-    assert masks.judge_temperature(measures)[0] == verdict
+    assert temperature.judge_temperature(measures)[0] == verdict
 
 
-@pytest.mark.parametrize("make", [masks.add_or_multiply, masks.double_addition])
-def test_right_and_loss_are_about_the_part_that_is_due(make):
-    task = make(1)
+@pytest.mark.parametrize("task", [
+    arithmetic.add_or_multiply(1), arithmetic.add_or_multiply(1, 3),
+    *(arithmetic.double_addition(1, show) for show in arithmetic.SHOWN.values())],
+    ids=["add or multiply", "add or multiply, LSTM", *arithmetic.SHOWN])
+def test_right_and_loss_are_about_the_part_that_is_due(task):
     for part in (None, 0, 1):
         batch = task.draw(generator(3), 64, part)
-        assert batch.inputs.shape[-1] == task.sizes[0]
-        perfect = torch.zeros(*batch.inputs.shape[:-1], task.sizes[1])
         due = getattr(batch, "due", None)
+        perfect = torch.randn(*batch.inputs.shape[:-1], 10 if due is None else 20, generator=generator(5))
         if due is None:
-            perfect.scatter_(-1, batch.targets, 20.0)
+            (perfect if task.batch_axis == 0 else perfect[-1]).zero_().scatter_(-1, batch.targets, 20.0)
         else:
-            halves = perfect.unflatten(-1, (2, 10))
-            halves[due] = nn.functional.one_hot(batch.targets[due], 10)[:, 0] * 20.0
-            halves[~due] = torch.randn(int((~due).sum()), 10, generator=generator(5))       # does not count
+            perfect.unflatten(-1, (2, 10))[due] = nn.functional.one_hot(batch.targets[due], 10)[:, 0] * 20.0
         assert task.right(perfect, batch) == 1
         assert task.loss(perfect, batch) < 1e-6
         assert task.right(-perfect, batch) < 0.3
@@ -61,16 +61,16 @@ def test_right_and_loss_are_about_the_part_that_is_due(make):
 
 
 def test_masks_of_a_network_are_found_part_by_part_and_repeatable():
-    task, settings = masks.add_or_multiply(1), masks.presets(1e-4)["smoke"]
-    net = Ensemble(lambda: FeedForward([task.sizes[0], 8, task.sizes[1]]), [4]).member(0)
-    found = [masks.find_masks(task, net, part, settings, 1)[1] for part in (None, 0, 1, 0)]
+    task, settings = arithmetic.add_or_multiply(1), arithmetic.presets(1e-4)["smoke"]
+    net = Ensemble(lambda: FeedForward([22, 8, 10]), [4]).member(0)
+    found = [parts.find_masks(task, net, part, settings, 1)[1] for part in (None, 0, 1, 0)]
     assert all(set(each) == {"layers.0.weight", "layers.1.weight"} for each in found)
     assert all(torch.equal(found[1][name], found[3][name]) for name in found[1])
 
 
 def test_a_study_has_every_mask_for_every_part():
-    arm = Arm("FNN", masks.presets(1e-4)["smoke"], [0, 1])
-    found = masks.double_add(arm)
+    arm = Arm("FNN", arithmetic.presets(1e-4)["smoke"], [0, 1])
+    found = arithmetic.double_add(arm)
     assert len(found["matrix"]) == len(found["iou"]) == len(found["again"]) == 2
     for each in found["matrix"]:
         assert list(each) == ["pair 1", "pair 2"]
@@ -79,13 +79,3 @@ def test_a_study_has_every_mask_for_every_part():
     assert set(found["kept"][0]) == {"all", "pair 1", "pair 2"}
 
 
-@pytest.mark.parametrize("sizes", [[3], [3, 0, 2]])
-def test_a_network_without_layers_is_refused(sizes):
-    with pytest.raises(ValueError, match="sizes must be two numbers or more"):
-        FeedForward(sizes)
-
-
-def test_a_feed_forward_network_is_linear_layers_with_relu_between():
-    net, x = FeedForward([3, 4, 5, 2]), torch.randn(7, 3, generator=generator(1))
-    first, second, third = net.layers
-    torch.testing.assert_close(net(x), third(second(first(x).clamp_min(0)).clamp_min(0)))
