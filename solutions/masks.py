@@ -145,9 +145,7 @@ def threshold_masks(logits: Masks) -> dict[str, Tensor]:
     for name, part in logits.items():
         if not torch.isfinite(part).all():
             raise ValueError(f"logits must be finite, but those of {name} are not")
-    ### BEGIN SOLUTION
     return {name: part > 0 for name, part in logits.items()}
-    ### END SOLUTION
 
 
 def invert_masks(masks: Masks) -> dict[str, Tensor]:
@@ -160,9 +158,7 @@ def invert_masks(masks: Masks) -> dict[str, Tensor]:
     Section 3.1.
     """
     require_masks(masks=masks)
-    ### BEGIN SOLUTION
     return {name: ~mask for name, mask in masks.items()}
-    ### END SOLUTION
 
 
 def random_masks(masks: Masks, generator: torch.Generator) -> dict[str, Tensor]:
@@ -213,11 +209,9 @@ def overlap_counts(first: Masks, second: Masks) -> dict[str, Counts]:
     Raises ValueError on masks that are not boolean or do not fit together.
     """
     require_masks(first=first, second=second)
-    ### BEGIN SOLUTION
     counts = {name: Counts(*(int(part.sum()) for part in (mask & second[name], mask, second[name])))
               for name, mask in first.items()}
     return counts | {"total": Counts(*map(sum, zip(*counts.values(), strict=True)))}
-    ### END SOLUTION
 
 
 def iou(first: Masks, second: Masks) -> dict[str, float]:
@@ -265,10 +259,8 @@ def shared_proportion(first: Masks, second: Masks) -> dict[str, tuple[float, flo
     not boolean or do not fit together. Figures 3.1 and 3.3; the thesis gives no formula, this is "per operation".
     """
     require_masks(first=first, second=second)
-    ### BEGIN SOLUTION
     return {name: tuple(both / size if size else float(a == b) for size in (a, b))
             for name, (both, a, b) in overlap_counts(first, second).items()}
-    ### END SOLUTION
 
 
 def unit_groups(masks: Masks, name: str, groups: Mapping[str, slice | list[int]], axis: int = 0) -> dict[str, Tensor]:
