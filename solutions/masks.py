@@ -134,6 +134,45 @@ def mask_regulariser(logits: Masks, beta: float, batch: int) -> Tensor:
     ### END SOLUTION
 
 
+def calibrate_beta(betas: Tensor, accuracies: Tensor, unmasked: Tensor, keep: float = 0.95) -> float:
+    """How strong may the regulariser be? Raise beta until a mask for the full task loses accuracy, then step back.
+
+    betas       (n,), above 0 and finite, no two alike, in any order
+    accuracies  (n, seeds) in [0, 1]: of each beta and network, on the full task under the finished mask for that task
+    unmasked    (seeds,) in (0, 1]: of the same networks without a mask
+    keep        above 0 and below 1: the share of its own unmasked accuracy that every network must stay above
+    returns     the largest beta such that it and every smaller one keep enough, a float; where all keep enough the
+                largest there is, so give larger ones
+
+    A beta keeps enough when accuracy > keep * unmasked holds for every network, by more than 1e-6, as floats round: a
+    tie does not. A larger beta that happens to keep enough above one that does not is luck and does not count. The
+    thesis speaks of "the performance" and plots means over seeds; here no network may drop, since a mask that breaks
+    its network's full task says nothing about the parts of it. Raises ValueError when not even the smallest beta keeps
+    enough, and on other shapes and ranges. Appendix B.3.3.
+    """
+    require_shapes(betas=(betas, "betas"), accuracies=(accuracies, "betas seeds"), unmasked=(unmasked, "seeds"))
+    if not accuracies.numel():
+        raise ValueError(f"accuracies must be of one beta and one network at least, got {tuple(accuracies.shape)}")
+    if not ((betas > 0) & (betas < math.inf)).all() or len(betas.unique()) < len(betas):
+        raise ValueError(f"betas must be above 0, finite and no two alike, got {betas.tolist()}")
+    if not ((accuracies >= 0) & (accuracies <= 1)).all():
+        raise ValueError(f"accuracies must be in [0, 1], got {accuracies.min().item():g} "
+                         f"to {accuracies.max().item():g}")
+    if not ((unmasked > 0) & (unmasked <= 1)).all():
+        raise ValueError(f"unmasked must be above 0 and at most 1, got {unmasked.tolist()}")
+    if not 0 < keep < 1:
+        raise ValueError(f"keep must be above 0 and below 1, got {keep}")
+    ### BEGIN SOLUTION
+    order = betas.argsort()
+    kept = (accuracies > keep * unmasked + 1e-6).all(1)[order]      # (n,), from the smallest beta to the largest
+    steps = int(kept.cumprod(0).sum())                              # how many before the first that drops
+    if not steps:
+        raise ValueError(f"not even the smallest beta, {betas.min().item():g}, keeps more than {keep:g} of every "
+                         "network's unmasked accuracy: try smaller ones, or train the masks for longer")
+    return betas[order[steps - 1]].item()
+    ### END SOLUTION
+
+
 def threshold_masks(logits: Masks) -> dict[str, Tensor]:
     """The finished masks: keep what is more likely kept than not, M = 1[sigmoid(l) > 1/2] = 1[l > 0].
 
@@ -303,18 +342,25 @@ def expected_overlap(first: Masks, second: Masks) -> dict[str, tuple[float, floa
     """The chance level of two given mask sets: as many weights in every tensor, but placed independently.
 
     first, second  name -> bool tensors, the same names and shapes
-    returns        name -> (IoU, IoMin) from the expected intersection |A| |B| / n, and "total" from the sum of those
+    returns        name -> (IoU, IoMin), and "total" over all weights
+
+    In a tensor of n weights, kept or not, masks of |A| and |B| weights are expected to share |A| |B| / n; IoU and IoMin
+    follow from this and the sizes. For the total, the expected intersections and the sizes are added up over the
+    tensors. Two empty masks have 1, an empty and another have 0.
 
     The total is above chance_overlap of the total densities where both sets are dense in the same layers: that much
     sharing says nothing about single weights. IoMin is the exact expectation, IoU the ratio of expectations. Raises
-    ValueError on masks that are not boolean or do not fit together.
+    ValueError on masks that are not boolean or do not fit together. Not in the thesis.
     """
+    require_masks(first=first, second=second)
+    ### BEGIN SOLUTION
     counts = overlap_counts(first, second)
-    counts = {name: Counts(a * b / max(first[name].numel(), 1), a, b) for name, (_, a, b) in counts.items()
-              if name != "total"}
-    counts["total"] = Counts(*map(sum, zip(*counts.values(), strict=True)))
+    del counts["total"]                                             # what the sets really share is not asked for
+    chance = {name: Counts(a * b / max(first[name].numel(), 1), a, b) for name, (_, a, b) in counts.items()}
+    chance["total"] = Counts(*map(sum, zip(*chance.values(), strict=True)))
     return {name: (both / (a + b - both), both / min(a, b)) if a and b else (float(a == b),) * 2
-            for name, (both, a, b) in counts.items()}
+            for name, (both, a, b) in chance.items()}
+    ### END SOLUTION
 
 
 # masks over a whole network ------------------------------------------------------------------------------------------

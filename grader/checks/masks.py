@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from grader.judge import Failed, describe, exercise, expect, gradients, number, unchanged
+from grader.judge import Failed, Raised, describe, exercise, expect, gradients, number, unchanged
 from solutions import masks
 
 
@@ -364,6 +364,130 @@ def _(student, ref, draw):
                         "the same, wherever it lies, so do not average within or over tensors (section 3.1)")
 
 
+# how strong the regulariser may be ------------------------------------------------------------------------------
+
+calibrate_beta = exercise(masks.calibrate_beta, hints=(
+    "Turn one knob from weak to strong and watch all networks. At which moment do you stop, and which of the settings "
+    "tried so far is then yours? What does a later recovery tell you?",
+    "Appendix B.3.3: raise beta while every network stays above keep times its own unmasked accuracy, then step back "
+    "to the last beta that did. accuracies are (betas, seeds) and unmasked (seeds,), so the comparison is one "
+    "expression; all over the seeds leaves one yes or no for each beta.",
+    "order = betas.argsort(); kept = (accuracies > <share of unmasked> + 1e-6).all(<the axis of the seeds>)[order]. "
+    "kept.cumprod(0) is 1 up to the first no, and its sum is the number of betas you may climb: none is a ValueError, "
+    "otherwise yours is betas[order[<that number, less one>]], as a float.",
+))
+
+
+def scan(draw, shares, unmasked, order=None):
+    """betas, accuracies, unmasked: shares of the unmasked accuracies from the smallest beta up, listed in an order."""
+    order = order or [0, *range(len(shares) - 1, 0, -1)]
+    steps = torch.arange(len(order), dtype=torch.float64) / 2 + draw.uniform(len(order), high=0.3)
+    betas = torch.tensor([float(f"{10 ** (step - 5):.2g}") for step in steps.tolist()], dtype=torch.float64)
+    shares, unmasked = (torch.tensor(part, dtype=torch.float64) for part in (shares, unmasked))
+    shares = shares if shares.dim() == 2 else shares[:, None].expand(-1, len(unmasked))
+    return betas[order], (shares * unmasked)[order], unmasked
+
+
+def climbs(student, given, step, because, **keep):
+    """Fail unless the answer is a plain float: the beta on this step of the climb, counted from 0 at the smallest."""
+    betas, accuracies, unmasked = given
+    climb = betas.argsort()
+    wanted = float(betas[climb[step]])
+    rows = ["accuracy of each network, from the smallest beta up"]
+    rows += [f"beta {number(betas[i])}: " + ", ".join(map(number, accuracies[i])) for i in climb.tolist()]
+    rows.append("unmasked: " + ", ".join(map(number, unmasked)))
+    try:
+        call = student.call(*given, **keep)
+    except Raised as error:
+        if error.type_name != "ValueError":
+            raise
+        raise Failed(because, number(wanted), f"ValueError: {error.text}", "\n".join([*rows, error.where])) from None
+    unchanged(call, ("betas", "accuracies", "unmasked"))
+    got = call.value
+    if isinstance(got, bool) or not isinstance(got, int | float):
+        raise Failed("the result is not a plain number" + ("; does every path return something?" if got is None else
+                     "; float() or .item() makes one"), "a float", describe(got))
+    if not abs(got - wanted) <= 1e-6 * wanted:
+        raise Failed(because, number(wanted), number(got), "\n".join(rows))
+
+
+@calibrate_beta.property("one network: the largest beta under which it keeps its share, wherever that is listed")
+def _(student, ref, draw):
+    for shares, order, keep, step in [
+        ([0.98, 0.99, 0.98, 0.97, 0.94, 0.6, 0.2], [0, 2, 5, 1, 4, 6, 3], {}, 3),
+        ([0.98, 0.93, 0.85, 0.7, 0.3], [1, 0, 4, 2, 3], {"keep": 0.8}, 2),
+        ([1, 0.96, 0.9, 0.5], [0, 2, 1, 3], {"keep": 0.3}, 3),
+    ]:
+        limit = keep.get("keep", 0.95)
+        climbs(student, scan(draw, shares, [1.0], order), step, **keep,
+               because=f"the network is perfect without a mask, and keep is {limit}: raise beta from the smallest up "
+                       f"as long as the accuracy is above {limit}, then step back to the last that was. It is a beta of "
+                       "the list that is asked for, not its place, nor one in between; the list is in no order, and "
+                       "row i of accuracies belongs to betas[i] (B.3.3)")
+
+
+@calibrate_beta.property("every network must keep the share, and each of its own unmasked accuracy")
+def _(student, ref, draw):
+    for shares, unmasked, keep, step, because in [
+        ([[0.98, 0.97], [0.9, 0.8], [0.65, 0.64], [0.595, 0.59], [0.3, 0.1]], [0.9, 0.7], {"keep": 0.6}, 2,
+         "keep is a share: 0.6 of the 0.9 that the first network had without a mask, 0.6 of 0.7 for the second, so 0.54 "
+         "and 0.42. It is no accuracy of 0.6, no loss of 0.4, no share of a mean or of what the weakest mask left"),
+        ([[1, 1, 1], [0.98, 1, 0.99], [0.8, 1, 1], [0.6, 0.7, 0.98]], [0.5, 0.9, 0.95], {}, 1,
+         "under the third beta the first network falls to 80 % of what it could, and others do not make up for it: "
+         "their mean and their median look fine, but masks of its parts would tell nothing"),
+        ([[1, 0.99, 1], [1, 0.99, 0.98], [1, 0.88, 1], [0.7, 0.6, 0.8]], [0.9, 0.95, 0.9], {}, 1,
+         "under the third beta the second network falls to 88 % of what it could, and others do not make up for it"),
+        ([[1, 0.97], [0.99, 0.98], [0.99, 0.8], [0.6, 0.7]], [0.6, 0.9], {}, 1,
+         "under the third beta the second network falls to 80 % of what it could, and is still better than the first: "
+         "each is compared with itself, not with the worst, the mean or the best of them"),
+    ]:
+        climbs(student, scan(draw, shares, unmasked), step, **keep,
+               because=f"{because}. A beta keeps enough where accuracy > keep * unmasked for every network (B.3.3)")
+
+
+@calibrate_beta.property("the climb ends at the first beta that drops: what recovers above it is luck")
+def _(student, ref, draw):
+    for shares, unmasked, step in [
+        ([1, 0.98, 0.9, 0.97, 0.3], [1.0], 1),
+        ([[1, 1], [0.99, 0.98], [0.98, 0.97], [0.6, 0.99], [0.98, 0.99], [0.99, 0.98]], [0.99, 1.0], 2),
+        ([[0.99, 0.98], [0.93, 0.98], [0.97, 0.98], [0.97, 0.5]], [1.0, 0.98], 0),
+    ]:
+        climbs(student, scan(draw, shares, unmasked), step,
+               because="raise beta until the accuracy drops, then step back: one that drops ends the climb, also where "
+                       "a larger beta looks fine again. The answer and every smaller one must keep enough: neither the "
+                       "largest that does counts, nor how many do (B.3.3)")
+
+
+@calibrate_beta.property("exactly the share is not above it, however floats round", points=0.5)
+def _(student, ref, draw):
+    for unmasked, keep in [(1.0, 0.75), (0.73, 0.7), (0.77, 0.6), (0.97, 0.7), (0.96, 0.95)]:
+        tie = round(unmasked * keep, 3)
+        betas, _, whole = scan(draw, [1, 1, 1], [unmasked], [1, 2, 0])
+        accuracies = torch.tensor([[tie + 0.001], [tie], [unmasked]], dtype=torch.float64)
+        floats = f"{keep} * {unmasked} is {keep * unmasked!r} and {tie} / {unmasked} is {tie / unmasked!r}"
+        climbs(student, (betas, accuracies, whole), 1, keep=keep,
+               because=f"{keep} of {unmasked} is {tie}: an accuracy of {number(tie + 0.001)} is above it and kept, one "
+                       f"of {tie} is not (B.3.3, above 95 %)"
+                       + f". In floats {floats}: ask for 1e-6 more than the share" * (unmasked < 1))
+
+
+@calibrate_beta.property("where not even the smallest beta keeps enough, it says so with a ValueError", points=0.5)
+def _(student, ref, draw):
+    climbs(student, scan(draw, [[0.99, 0.98], [0.97, 0.8]], [1.0, 0.98]), 0,
+           because="the smaller beta keeps enough, the larger one does not (B.3.3)")
+    for shares in ([0.9, 0.5, 0.2], [[0.99, 0.6], [0.5, 0.4]], [0.9, 0.97, 0.98]):
+        try:
+            got = describe(student(*scan(draw, shares, [0.9, 0.8])))
+        except Raised as error:
+            if error.type_name == "ValueError":
+                student.calls.pop()         # a refusal that is right does not tell one mistake from another
+                continue
+            got = f"{error.type_name}: {error.text}"
+        raise Failed("no beta here is weak enough, the smallest already costs too much. Any number would look like an "
+                     "answer, so raise ValueError and say what to try: smaller betas, or a longer training of the "
+                     "masks (B.3.3)", "a ValueError", got)
+
+
 # overlap ----------------------------------------------------------------------------------------------------------
 
 def two_masks(draw, shape, both, first, second):
@@ -551,3 +675,121 @@ def _(student, ref, draw):
     first, second = two_sets(draw, weight=((2, 3), 0, 0, 0), bias=((4,), 0, 0, 0))
     expect_numbers(student(first, second), {"weight": 1, "bias": 1, "total": 1},
                    because="no mask of either set keeps anything: equal sets have 1, in total too (IoMin, section 3.1)")
+
+
+expected_overlap = exercise(masks.expected_overlap, hints=(
+    "Take one weight of A. If B were thrown onto the tensor at random, |B| weights on n places, how likely would it "
+    "hit this one? How many of A's weights does it hit on average?",
+    "A tensor's expected intersection is |A| |B| / n; from there IoU and IoMin are what they always are. The "
+    "expectation of a sum is the sum of the expectations: so what is added up for the total, and what is not?",
+    "From overlap_counts(first, second) take the sizes of every tensor, not of \"total\". Make Counts(<expected "
+    "intersection, with the numel of this tensor>, a, b) for each, and Counts of the three sums under \"total\". Then "
+    "one dict comprehension: (both / (a + b - both), both / min(a, b)) where neither is empty, else twice 1.0 or 0.0.",
+))
+
+
+def overlap_by_shifts(first, second):
+    """The mean intersection over all n ways to shift the second mask along its tensor; IoU and IoMin of the means."""
+    counts = {}
+    for name in first:
+        a, b = first[name].flatten().tolist(), second[name].flatten().tolist()
+        shared = [sum(map(min, a, b[shift:] + b[:shift])) for shift in range(len(a))]
+        counts[name] = sum(shared) / len(shared), sum(a), sum(b)
+    counts["total"] = tuple(map(sum, zip(*counts.values(), strict=True)))
+    return {name: (both / (a + b - both), both / min(a, b)) for name, (both, a, b) in counts.items()}
+
+
+def expect_pairs(got, wanted, because):
+    """A dict of two plain numbers under each of the wanted names."""
+    if not isinstance(got, dict):
+        raise Failed("the result is no dict from names to pairs of numbers" + ("; does every path return something?"
+                     if got is None else ""), "a dict with " + ", ".join(wanted), describe(got))
+    if set(got) != set(wanted):
+        raise Failed('the result has one pair for every tensor of the masks, under its name, and one under "total"',
+                     ", ".join(wanted), ", ".join(map(str, got)))
+    for name, pair in wanted.items():
+        if not isinstance(got[name], tuple | list) or len(got[name]) != 2:
+            raise Failed(f"what stands under {name!r} is not a pair of numbers", "a tuple (IoU, IoMin)",
+                         describe(got[name]))
+        for what, value, number_got in zip(("IoU", "IoMin"), pair, got[name], strict=True):
+            if isinstance(number_got, Tensor) or not isinstance(number_got, int | float):
+                raise Failed(f"the {what} under {name!r} is not a plain number; float() or .item() makes one",
+                             "a float", describe(number_got))
+            if not abs(number_got - value) <= 1e-9:
+                raise Failed(because, number(value), number(number_got), f"the {what} under {name!r}")
+
+
+@expected_overlap.property("by chance two masks of a tensor share |A| |B| / n weights; IoU and IoMin follow from that")
+def _(student, ref, draw):
+    for shape, both, more, other in [((3, 5), 2, 5, 2), ((4, 4), 5, 1, 6), ((2, 3, 4), 6, 2, 4 + draw.integer(2))]:
+        first, second = two_sets(draw, weight=(shape, both, more, other))
+        call = student.call(first, second)
+        sets_unchanged(call, ("first", "second"))
+        a, b, n = both + more, both + other, math.prod(shape)
+        expect_pairs(call.value, overlap_by_shifts(first, second),
+                     because=f"A keeps {a} and B {b} of {n} weights. Placed independently, each weight of A meets one "
+                             f"of B with a chance of {b}/{n}, so {a} * {b} / {n} = {number(a * b / n)} are shared on "
+                             "average: no whole number, and no draw. Divide that by the union, both sizes less what is "
+                             "shared, for IoU, then by the smaller size for IoMin. What they really share does not "
+                             "enter")
+
+
+@expected_overlap.property("n counts every weight of the tensor, kept or not")
+def _(student, ref, draw):
+    first, second = two_sets(draw, weight=((3, 5), 0, 6, 5))
+    for columns in (2, 4 + draw.integer(5)):
+        wide = torch.zeros(3, columns, dtype=torch.bool)
+        pair = [{"weight": torch.cat([part["weight"], wide], 1)} for part in (first, second)]
+        expect_pairs(student(*pair), overlap_by_shifts(*pair),
+                     because=f"A keeps 6 weights and B 5, and n is {15 + wide.numel()}, the numel of the tensor: the "
+                             "weights that both drop are places where a mask could have been. More of them make a "
+                             "meeting rarer. n is not the union, not the sum of the sizes and not one side of the "
+                             "tensor")
+    first, second = two_sets(draw, weight=((3, 5), 4, 11, 0), bias=((1,), 1, 0, 0))
+    expect_pairs(student(first, second), {"weight": (4 / 15, 1), "bias": (1, 1), "total": (5 / 16, 1)},
+                 because="A keeps every weight, so B lies inside it wherever it is placed: IoMin is 1, and IoU is the "
+                         "share of all weights that B keeps")
+
+
+@expected_overlap.property("only the sizes count: not where the masks lie, and not which comes first")
+def _(student, ref, draw):
+    for both, where in [(0, "disjoint"), (5, "one inside the other"), (2, "partly the same")]:
+        first, second = two_sets(draw, weight=((2, 3, 4), both, 6 - both, 5 - both))
+        for pair in [(first, second), (second, first)]:
+            expect_pairs(student(*pair), {"weight": (5 / 39, 1 / 4), "total": (5 / 39, 1 / 4)},
+                         because=f"6 and 5 of 24 weights, {where}: independent masks of these sizes share 1.25 "
+                                 "weights on average, however the given ones lie. This is what their real overlap "
+                                 "is to be compared with, so nothing of it may be in here")
+
+
+@expected_overlap.property("the total adds up what the tensors are expected to share, each with its own n")
+def _(student, ref, draw):
+    first, second = two_sets(draw, small=((2, 3), 4, 1, 1), large=((5, 8), 1, 3, 5), third=((7,), 0, 5, 1))
+    expect_pairs(student(first, second), overlap_by_shifts(first, second),
+                 because="5 * 5 / 6 + 4 * 6 / 40 + 5 * 1 / 7 = 5.481 weights are shared by chance, of 14 in A and 12 "
+                         "in B: divide that by 14 + 12 - 5.481 and by 12. From all densities together it would be "
+                         "14 * 12 / 53 = 3.170, but no weight of a mask may move to another tensor, and both are dense "
+                         "in the small one. No mean of the tensors' numbers, and no sum of their smaller sizes")
+    first, second = two_sets(draw, one=((3, 4), 1, 8, 1), two=((2, 5), 1, 0, 7))
+    expect_pairs(student(first, second), overlap_by_shifts(first, second),
+                 because="9 * 2 / 12 + 1 * 8 / 10 = 2.3 weights are shared by chance, of 10 in each set: here where "
+                         "the one is dense the other is not, so it is less than 10 * 10 / 22 = 4.545")
+
+
+@expected_overlap.property("two empty masks have 1, an empty and another have 0")
+def _(student, ref, draw):
+    first, second = two_sets(draw, nothing=((2, 3), 0, 0, 0), one=((4,), 0, 0, 3), both=((3, 5), 2, 5, 3))
+    expect_pairs(student(first, second), {"nothing": (1, 1), "one": (0, 0), "both": (7 / 29, 7 / 15),
+                                          "total": (7 / 38, 1 / 3)},
+                 because="the conventions are those of iou and iomin: two masks that keep nothing are the same mask, "
+                         "so 1 twice; an empty one shares nothing with another, so 0 twice. The total counts the "
+                         "weights of every tensor: 7 in A, 8 in B, and 0 + 0 + 7 * 5 / 15 expected to be shared")
+    expect_pairs(student({"one": second["one"]}, {"one": first["one"]}), {"one": (0, 0), "total": (0, 0)},
+                 because="now the second mask is the empty one: 0 again, in the total too")
+    first, second = two_sets(draw, weight=((2, 3), 0, 0, 0), bias=((4,), 0, 0, 0))
+    expect_pairs(student(first, second), {"weight": (1, 1), "bias": (1, 1), "total": (1, 1)},
+                 because="no mask of either set keeps anything: equal sets have 1, in total too")
+    first, second = two_sets(draw, weight=((2, 3), 0, 6, 0), bias=((4,), 0, 0, 4))
+    expect_pairs(student(first, second), {"weight": (0, 0), "bias": (0, 0), "total": (0, 0)},
+                 because="each set keeps all of one tensor and nothing of the other: neither set is empty, but they "
+                         "have no chance to meet, so the total is 0")

@@ -1,6 +1,15 @@
 """Chapter 3: the likely mistakes of each exercise, and other right solutions."""
 
-from grader.checks.masks import gumbel_sigmoid, iomin, iou, mask_regulariser, masked_linear, straight_through
+from grader.checks.masks import (
+    calibrate_beta,
+    expected_overlap,
+    gumbel_sigmoid,
+    iomin,
+    iou,
+    mask_regulariser,
+    masked_linear,
+    straight_through,
+)
 from grader.mutants import alternative, equivalent, mutant
 
 # soft samples -----------------------------------------------------------------------------------------------------
@@ -294,6 +303,124 @@ alternative("a stack of sums, divided last", mask_regulariser, '''
         return torch.stack([torch.sum(part) for part in logits.values()]).sum().mul(beta).div(batch)
 ''')
 
+# how strong the regulariser may be ------------------------------------------------------------------------------
+
+LARGEST = "one network: the largest beta under which it keeps its share, wherever that is listed"
+EVERY = "every network must keep the share, and each of its own unmasked accuracy"
+LUCK = "the climb ends at the first beta that drops: what recovers above it is luck"
+TIE = "exactly the share is not above it, however floats round"
+REFUSES = "where not even the smallest beta keeps enough, it says so with a ValueError"
+
+ABOVE = "accuracies > keep * unmasked + 1e-6"
+ROWS = f"({ABOVE}).all(1)"
+KEPT = f"kept = {ROWS}[order]"
+STEPS = "int(kept.cumprod(0).sum())"
+ANSWER = "return betas[order[steps - 1]].item()"
+NONE = "if not steps:"
+
+for name, old, new, told_by in [
+    ("takes the smallest beta", ANSWER, "return betas.min().item()", LARGEST),
+    ("forgets to step back, and takes the first beta that drops", ANSWER,
+     "return betas[order[min(steps, len(betas) - 1)]].item()", LARGEST),
+    ("steps back twice", ANSWER, "return betas[order[max(steps - 2, 0)]].item()", LARGEST),
+    ("returns the place in the list", ANSWER, "return order[steps - 1].item()", LARGEST),
+    ("returns how many betas keep enough", ANSWER, "return steps", LARGEST),
+    ("returns the accuracy under that beta", ANSWER, "return accuracies[order[steps - 1]].mean().item()", LARGEST),
+    ("takes the beta with the highest accuracy", ANSWER, "return betas[accuracies.mean(1).argmax()].item()", LARGEST),
+    ("takes the beta whose accuracy is nearest to the limit", ANSWER,
+     "return betas[(accuracies - keep * unmasked).abs().mean(1).argmin()].item()", LARGEST),
+    ("goes half way to the beta that drops", ANSWER,
+     "return (betas[order[steps - 1]] * betas[order[min(steps, len(betas) - 1)]]).sqrt().item()", LARGEST),
+    ("takes half of the beta that drops", ANSWER,
+     "return betas[order[min(steps, len(betas) - 1)]].item() / 2", LARGEST),
+    ("climbs the list as it is given", "betas.argsort()", "torch.arange(len(betas))", LARGEST),
+    ("sorts the betas, but not their accuracies", KEPT, f"kept = {ROWS}", LARGEST),
+    ("puts the accuracies in order, but looks up the beta in the list as it is given", ANSWER,
+     "return betas[steps - 1].item()", LARGEST),
+    ("climbs down from the largest beta", "betas.argsort()", "betas.argsort(descending=True)", LARGEST),
+    ("sorts by accuracy", "betas.argsort()", "accuracies.mean(1).argsort(descending=True)", LUCK),
+    ("returns a tensor", ANSWER, ANSWER.replace(".item()", ""), LARGEST),
+    ("always asks for 0.95, whatever keep is", ABOVE, ABOVE.replace("keep *", "0.95 *"), LARGEST),
+    ("asks for 1 - keep", ABOVE, ABOVE.replace("keep *", "(1 - keep) *"), LARGEST),
+    ("sorts the given betas in place", ANSWER, "return betas.copy_(betas[order])[steps - 1].item()", LARGEST),
+    ("asks for an accuracy of keep, whatever it was without a mask", ABOVE, ABOVE.replace("* unmasked", ""), EVERY),
+    ("allows a loss of 1 - keep in accuracy", ABOVE, ABOVE.replace("keep * unmasked", "unmasked - (1 - keep)"), EVERY),
+    ("compares with the accuracy under the weakest mask", ABOVE, ABOVE.replace("unmasked", "accuracies[order[0]]"),
+     EVERY),
+    ("asks the mean over the networks", ROWS, "(accuracies.mean(1) > keep * unmasked.mean() + 1e-6)", EVERY),
+    ("asks the mean of the networks' shares", ROWS, "((accuracies / unmasked).mean(1) > keep + 1e-6)", EVERY),
+    ("asks the median of the networks' shares", ROWS, "((accuracies / unmasked).median(1).values > keep + 1e-6)",
+     EVERY),
+    ("is content when one network keeps enough", ROWS, ROWS.replace("all", "any"), EVERY),
+    ("looks at the first network only", ROWS, f"({ABOVE})[:, 0]", EVERY),
+    ("looks at the last network only", ROWS, f"({ABOVE})[:, -1]", EVERY),
+    ("compares every network with the mean of the unmasked ones", ABOVE, ABOVE.replace("unmasked", "unmasked.mean()"),
+     EVERY),
+    ("compares every network with the worst of the unmasked ones", ABOVE, ABOVE.replace("unmasked", "unmasked.min()"),
+     EVERY),
+    ("takes the mean of the betas that suit each network", f"{STEPS}                              # how many before "
+     f"the first that drops\n    {NONE}", f"(({ABOVE})[order].cumprod(0).sum(0))\n    if steps.min() > 0:\n        "
+     f"return betas[order][steps - 1].mean().item()\n    if True:", EVERY),
+    ("takes the largest beta that keeps enough, whatever smaller ones do", STEPS,
+     "int((kept * torch.arange(1, len(betas) + 1)).max())", LUCK),
+    ("counts the betas that keep enough, wherever they are", STEPS, "int(kept.sum())", LUCK),
+    ("takes a tie for kept", ABOVE, "accuracies >= keep * unmasked - 1e-6", TIE),
+    ("compares the floats as they come", ABOVE, "accuracies > keep * unmasked", TIE),
+    ("compares the shares as they come", ABOVE, "accuracies / unmasked > keep", TIE),
+    ("rounds to per cent", ABOVE, "accuracies.mul(100).round() > (keep * unmasked).mul(100).round()", TIE),
+    ("takes the smallest beta where none keeps enough", NONE, f"steps = max(steps, 1)\n    {NONE}", REFUSES),
+    ("takes the largest beta where none keeps enough: place 0 - 1", NONE, "if False:", REFUSES),
+    ("returns 0 where no beta keeps enough", NONE, f"{NONE}\n        return 0.0\n    if False:", REFUSES),
+    ("returns nan where no beta keeps enough", NONE, f"{NONE}\n        return math.nan\n    if False:", REFUSES),
+    ("returns nothing where no beta keeps enough", NONE, f"{NONE}\n        return None\n    if False:", REFUSES),
+    ("crashes where no beta keeps enough", NONE, f"{NONE}\n        return [].pop()\n    if False:", REFUSES),
+]:
+    mutant(name, calibrate_beta, old, new, told_by)
+
+equivalent(calibrate_beta, "line 2, column 12: comparison turned", "a tie is apart by the 1e-6 that are added")
+equivalent(calibrate_beta, "line 2, column 43: 1e-06 becomes 2e-06", "any margin between a float's rounding and one "
+           "example of a test set is right")
+equivalent(calibrate_beta, "line 5, column 56: .item() dropped", "a tensor of one number prints alike in the message")
+
+alternative("a loop that climbs", calibrate_beta, '''
+    def calibrate_beta(betas, accuracies, unmasked, keep=0.95):
+        best = None
+        for beta, row in sorted(zip(betas.tolist(), accuracies.tolist())):
+            if any(accuracy - keep * whole < 1e-7 for accuracy, whole in zip(row, unmasked.tolist())):
+                break
+            best = beta
+        if best is None:
+            raise ValueError("every beta costs too much; give smaller ones")
+        return best
+''')
+alternative("the worst share of each beta, and its running minimum", calibrate_beta, '''
+    def calibrate_beta(betas, accuracies, unmasked, keep=0.95):
+        ordered, places = torch.sort(betas)
+        worst = (accuracies / unmasked).min(dim=1).values[places].cummin(0).values
+        good = worst > keep + 1e-5
+        if not good.any():
+            raise ValueError(f"{ordered[0]} is too strong")
+        return float(ordered[good].max())
+''')
+alternative("smaller than the smallest beta that drops", calibrate_beta, '''
+    def calibrate_beta(betas, accuracies, unmasked, keep=0.95):
+        drops = torch.round(accuracies - keep * unmasked, decimals=8).le(0).any(-1)
+        limit = betas[drops].min() if drops.any() else math.inf
+        allowed = [beta for beta in betas.tolist() if beta < limit]
+        if allowed:
+            return max(allowed)
+        raise ValueError("no beta is weak enough: try smaller ones")
+''')
+alternative("the shortest climb of the networks, each by itself", calibrate_beta, '''
+    def calibrate_beta(betas, accuracies, unmasked, keep=0.95):
+        rows = sorted(range(len(betas)), key=lambda i: betas[i].item())
+        above = accuracies[rows] / unmasked - keep > 1e-6
+        steps = torch.cat([above, torch.zeros_like(above[:1])]).int().argmin(0).min()
+        if steps == 0:
+            raise ValueError("the smallest beta drops")
+        return betas[rows[steps - 1]].item()
+''')
+
 # overlap ----------------------------------------------------------------------------------------------------------
 
 UNION = "it is the number of shared weights, divided by the number that either mask keeps"
@@ -476,4 +603,163 @@ alternative("places in lists", iomin, '''
             small, large = sorted((a, b), key=len)
             result[name] = len(small & large) / len(small) if small else 1 - bool(large)
         return result
+''')
+
+MEET = "by chance two masks of a tensor share |A| |B| / n weights; IoU and IoMin follow from that"
+PLACES = "n counts every weight of the tensor, kept or not"
+SIZES = "only the sizes count: not where the masks lie, and not which comes first"
+ADDED = "the total adds up what the tensors are expected to share, each with its own n"
+
+CHANCE = "Counts(a * b / max(first[name].numel(), 1), a, b) for name, (_, a, b)"
+SHARED = "a * b / max(first[name].numel(), 1)"
+SUMS = "Counts(*map(sum, zip(*chance.values(), strict=True)))"
+PAIR = "(both / (a + b - both), both / min(a, b)) if a and b else (float(a == b),) * 2"
+ALL = "sum(part.numel() for part in first.values())"
+
+
+def real(expression: str) -> str:
+    """The counts of a tensor with an expression of what the masks really share, `both`, in place of chance."""
+    return f"Counts({expression}, a, b) for name, (both, a, b)"
+
+
+def places(expression: str) -> str:
+    """The expected intersection with another n."""
+    return f"a * b / max({expression}, 1)"
+
+
+def in_all(expression: str) -> tuple[str, str]:
+    """The reference's pairs of the tensors, and another pair under "total"."""
+    return ("return {name:", f"""own = {{name: {PAIR} for name, (both, a, b) in chance.items()}}
+    kept = {{name: (a, b, first[name].numel()) for name, (_, a, b) in counts.items()}}
+    return own | dict(total={expression})
+    return {{name:""")
+
+
+MEANS = "tuple(sum(pair[i] for name, pair in own.items() if name in first) / len(first) for i in (0, 1))"
+WEIGHED = f"tuple(sum(own[name][i] * kept[name][2] for name in first) / {ALL} for i in (0, 1))"
+LARGEST_TENSOR = "own[max(first, key=lambda name: first[name].numel())]"
+SMALLEST_SIZES = ("own['total'] if not all(a and b for a, b, _ in kept.values()) else (own['total'][0], "
+                  "chance['total'].both / sum(min(a, b) for a, b, _ in kept.values()))")
+LARGER_DENSITY = ("own['total'] if not all(chance['total'][1:]) else (own['total'][0], "
+                  f"max(chance['total'][1:]) / {ALL})")
+WHERE_BOTH = ("(lambda both, a, b: (both / (a + b - both), both / min(a, b)) if a and b else own['total'])"
+              "(*(sum(chance[name][i] for name in first if kept[name][0] and kept[name][1]) for i in range(3)))")
+
+for name, old, new, told_by in [
+    ("returns what the masks really share", CHANCE, real("both"), MEET),
+    ("takes the larger of what is shared really and by chance", CHANCE,
+     real(f"max(both, {SHARED})"), SIZES),
+    ("takes the smaller of what is shared really and by chance", CHANCE,
+     real(f"min(both, {SHARED})"), SIZES),
+    ("counts what is shared really, and the rest by chance", CHANCE, real(
+     "both + (a - both) * (b - both) / max(first[name].numel() - both, 1)"), MEET),
+    ("places the second mask at random once, and counts", SHARED, "int((first[name].flatten() & second[name].flatten()["
+     "torch.randperm(first[name].numel())]).sum())", MEET),
+    ("averages over a hundred random placements", SHARED, "sum(int((first[name].flatten() & second[name].flatten()["
+     "torch.randperm(first[name].numel())]).sum()) for _ in range(100)) / 100", MEET),
+    ("multiplies the densities, and forgets to multiply by n", SHARED, SHARED + " / max(first[name].numel(), 1)", MEET),
+    ("forgets to divide by n", SHARED, "a * b", MEET),
+    ("expects the smaller mask inside the larger", SHARED, "min(a, b)", MEET),
+    ("expects what is not shared", SHARED, "a * (1 - b / max(first[name].numel(), 1))", MEET),
+    ("divides without a remainder", SHARED, SHARED.replace(" / ", " // "), MEET),
+    ("rounds to whole weights", SHARED, f"round({SHARED})", MEET),
+    ("rounds up to whole weights", SHARED, f"math.ceil({SHARED})", MEET),
+    ("counts the shared weights twice in the union", PAIR, PAIR.replace("a + b - both", "a + b"), MEET),
+    ("subtracts the shared weights twice from the union", PAIR, PAIR.replace("a + b - both", "a + b - 2 * both"), MEET),
+    ("divides IoU by all weights", PAIR, PAIR.replace(
+        "(a + b - both)", f"(first[name].numel() if name in first else {ALL})"), MEET),
+    ("divides IoMin by the larger size", PAIR, PAIR.replace("min(a, b)", "max(a, b)"), MEET),
+    ("divides IoMin by the first size", PAIR, PAIR.replace("min(a, b)", "a"), MEET),
+    ("divides IoMin by the second size", PAIR, PAIR.replace("min(a, b)", "b"), MEET),
+    ("divides IoU by the larger size", PAIR, PAIR.replace(
+        "both / (a + b - both)", "both / max(a, b)"), MEET),
+    ("returns IoMin before IoU", PAIR, PAIR.replace("(both / (a + b - both), both / min(a, b))",
+                                                    "(both / min(a, b), both / (a + b - both))"), MEET),
+    ("returns IoU only", PAIR, PAIR.replace("(both / (a + b - both), both / min(a, b))", "both / (a + b - both)")
+     .replace("(float(a == b),) * 2", "float(a == b)"), MEET),
+    ("returns expected counts", PAIR, "(both, both) if a and b else (float(a == b),) * 2", MEET),
+    ("returns per cent", PAIR, PAIR.replace("both / ", "100 * both / "), MEET),
+    ("rounds to two digits", PAIR, PAIR.replace("(both / (a + b - both), both / min(a, b))",
+                                                "(round(both / (a + b - both), 2), round(both / min(a, b), 2))"), MEET),
+    ("returns tensors", PAIR, PAIR.replace("(both / (a + b - both), both / min(a, b))",
+                                           "tuple(torch.tensor([both / (a + b - both), both / min(a, b)]))"), MEET),
+    ("leaves out the total", "return {name:", "del chance['total']\n    return {name:", MEET),
+    ("changes the first mask to what is shared", SHARED, SHARED + " + 0 * int(first[name].logical_and_("
+     "second[name]).sum())", MEET),
+    ("takes the union of the two for n", SHARED, places("int((first[name] | second[name]).sum())"), PLACES),
+    ("takes both sizes together for n", SHARED, places("a + b"), PLACES),
+    ("takes the rows of the tensor for n", SHARED, places("len(first[name])"), PLACES),
+    ("takes the last axis of the tensor for n", SHARED, places("first[name].shape[-1]"), PLACES),
+    ("leaves out of n what both masks drop in whole columns", SHARED, places(
+        "int((first[name] | second[name]).flatten(1).any(0).sum()) * len(first[name]) if first[name].dim() > 1 "
+        "else first[name].numel()"), PLACES),
+    ("takes the weights of all tensors for n", SHARED, places(ALL), ADDED),
+    ("takes the n of the first tensor everywhere", SHARED, places("next(iter(first.values())).numel()"), ADDED),
+    ("takes the n of the largest tensor everywhere", SHARED, places("max(part.numel() for part in first.values())"),
+     ADDED),
+    ("takes the total from the densities of all weights together", SUMS, f"""Counts(*map(sum, zip(*chance.values())))
+    chance["total"] = chance["total"]._replace(both=chance["total"].first * chance["total"].second / max({ALL}, 1))""",
+     ADDED),
+    ("takes the mean of the tensors for the total", *in_all(MEANS), ADDED),
+    ("takes the mean of the tensors, weighted by their sizes, for the total", *in_all(WEIGHED), ADDED),
+    ("takes the largest tensor for the total", *in_all(LARGEST_TENSOR), ADDED),
+    ("adds up the smaller sizes of the tensors for the total", *in_all(SMALLEST_SIZES), ADDED),
+    ("takes the larger of the total densities for IoMin's total", *in_all(LARGER_DENSITY), ADDED),
+    ("adds up what is really shared for the total", SUMS, "overlap_counts(first, second)['total']", MEET),
+    ("counts only tensors where both masks keep something in the total", *in_all(WHERE_BOTH), EMPTY),
+    ("gives two empty masks 0", PAIR, PAIR.replace("float(a == b)", "0.0"), EMPTY),
+    ("gives two empty masks nan", PAIR, PAIR.replace("float(a == b)", "0.0 if a or b else math.nan"), EMPTY),
+    ("gives 1 as soon as one mask is empty", PAIR, PAIR.replace("float(a == b)", "1.0"), EMPTY),
+    ("divides by zero where one is empty", PAIR, PAIR.replace(" if a and b else (float(a == b),) * 2", ""), EMPTY),
+    ("gives an empty mask and another IoMin 1", PAIR, PAIR.replace("(float(a == b),) * 2", "(float(a == b), 1.0)"),
+     EMPTY),
+    ("gives two empty masks one number", PAIR, PAIR.replace("(float(a == b),) * 2", "float(a == b)"), EMPTY),
+    ("leaves out tensors where one is empty", "in chance.items()}", "in chance.items() if name == 'total' or a and b}",
+     EMPTY),
+]:
+    mutant(name, expected_overlap, old, new, told_by)
+
+equivalent(expected_overlap, "line 4, column 61: strict= dropped", "all Counts have three fields")
+
+alternative("densities per tensor, and weights again for the total", expected_overlap, '''
+    def expected_overlap(first, second):
+        def pair(shared, a, b):
+            if a == 0 or b == 0:
+                return (1.0, 1.0) if a == b else (0.0, 0.0)
+            return shared / (a + b - shared), max(shared / a, shared / b)
+
+        result, sums = {}, [0.0, 0, 0]
+        for name, mask in first.items():
+            p, q = mask.double().mean().item(), second[name].double().mean().item()
+            n = mask.numel()
+            result[name] = chance_overlap(p, q)
+            sums = [s + new for s, new in zip(sums, (n * p * q, mask.sum().item(), second[name].sum().item()))]
+        return result | {"total": pair(*sums)}
+''')
+alternative("every pair of places, one in n of which is the same", expected_overlap, '''
+    def expected_overlap(first, second):
+        rows = {name: [torch.outer(mask.flatten(), second[name].flatten()).sum().item() / mask.numel(),
+                       mask.count_nonzero().item(), second[name].count_nonzero().item()]
+                for name, mask in first.items()}
+        rows["total"] = torch.tensor(list(rows.values()), dtype=torch.float64).sum(0).tolist()
+        result = {}
+        for name, (shared, a, b) in rows.items():
+            if a > 0 and b > 0:
+                result[name] = (shared / (a + b - shared), shared / min(a, b))
+            else:
+                result[name] = (1 if a == b else 0,) * 2
+        return result
+''')
+alternative("what each weight of the first mask may expect", expected_overlap, '''
+    def expected_overlap(first, second):
+        shared = {name: (mask * second[name].double().mean()).sum().item() for name, mask in first.items()}
+        shared["total"] = sum(shared.values())
+        result = {}
+        for name, count in overlap_counts(first, second).items():
+            small, large = sorted(count[1:])
+            if small == 0:
+                result[name] = [float(large == 0)] * 2
+            else:
+                result[name] = [shared[name] / (small + large - shared[name]), shared[name] / small]
+        return {name: tuple(pair) for name, pair in result.items()}
 ''')
