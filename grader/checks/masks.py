@@ -420,18 +420,19 @@ def _(student, ref, draw):
     ]:
         limit = keep.get("keep", 0.95)
         climbs(student, scan(draw, shares, [1.0], order), step, **keep,
-               because=f"the network is perfect without a mask, and keep is {limit}: raise beta from the smallest up "
-                       f"as long as the accuracy is above {limit}, then step back to the last that was. It is a beta of "
-                       "the list that is asked for, not its place, nor one in between; the list is in no order, and "
-                       "row i of accuracies belongs to betas[i] (B.3.3)")
+               because=f"the network is perfect without a mask, and keep is {limit}: raise beta from the smallest "
+                       f"up as long as the accuracy is above {limit}, then step back to the last that was. It is a "
+                       "beta of the list that is asked for, not its place, nor one in between; the list is in no "
+                       "order, and row i of accuracies belongs to betas[i] (B.3.3)")
 
 
 @calibrate_beta.property("every network must keep the share, and each of its own unmasked accuracy")
 def _(student, ref, draw):
     for shares, unmasked, keep, step, because in [
         ([[0.98, 0.97], [0.9, 0.8], [0.65, 0.64], [0.595, 0.59], [0.3, 0.1]], [0.9, 0.7], {"keep": 0.6}, 2,
-         "keep is a share: 0.6 of the 0.9 that the first network had without a mask, 0.6 of 0.7 for the second, so 0.54 "
-         "and 0.42. It is no accuracy of 0.6, no loss of 0.4, no share of a mean or of what the weakest mask left"),
+         "keep is a share: 0.6 of the 0.9 that the first network had without a mask, 0.6 of 0.7 for the second, so "
+         "0.54 and 0.42. It is no accuracy of 0.6, no loss of 0.4, no share of a mean or of what the weakest mask "
+         "left"),
         ([[1, 1, 1], [0.98, 1, 0.99], [0.8, 1, 1], [0.6, 0.7, 0.98]], [0.5, 0.9, 0.95], {}, 1,
          "under the third beta the first network falls to 80 % of what it could, and others do not make up for it: "
          "their mean and their median look fine, but masks of its parts would tell nothing"),
@@ -745,10 +746,12 @@ def _(student, ref, draw):
                              "weights that both drop are places where a mask could have been. More of them make a "
                              "meeting rarer. n is not the union, not the sum of the sizes and not one side of the "
                              "tensor")
-    first, second = two_sets(draw, weight=((3, 5), 4, 11, 0), bias=((1,), 1, 0, 0))
-    expect_pairs(student(first, second), {"weight": (4 / 15, 1), "bias": (1, 1), "total": (5 / 16, 1)},
-                 because="A keeps every weight, so B lies inside it wherever it is placed: IoMin is 1, and IoU is the "
-                         "share of all weights that B keeps")
+    for shape, size in [((3, 5), 4), ((1,), 1)]:
+        n = math.prod(shape)
+        first, second = two_sets(draw, weight=(shape, size, n - size, 0))
+        expect_pairs(student(first, second), {"weight": (size / n, 1), "total": (size / n, 1)},
+                     because=f"A keeps all {n} weights, so B lies inside it wherever it is placed: IoMin is 1, and IoU "
+                             f"the share that B keeps, {size} / {n}")
 
 
 @expected_overlap.property("only the sizes count: not where the masks lie, and not which comes first")
@@ -766,10 +769,11 @@ def _(student, ref, draw):
 def _(student, ref, draw):
     first, second = two_sets(draw, small=((2, 3), 4, 1, 1), large=((5, 8), 1, 3, 5), third=((7,), 0, 5, 1))
     expect_pairs(student(first, second), overlap_by_shifts(first, second),
-                 because="5 * 5 / 6 + 4 * 6 / 40 + 5 * 1 / 7 = 5.481 weights are shared by chance, of 14 in A and 12 "
-                         "in B: divide that by 14 + 12 - 5.481 and by 12. From all densities together it would be "
-                         "14 * 12 / 53 = 3.170, but no weight of a mask may move to another tensor, and both are dense "
-                         "in the small one. No mean of the tensors' numbers, and no sum of their smaller sizes")
+                 because="the tensors have 6, 40 and 7 weights: 5 * 5 / 6 + 4 * 6 / 40 + 5 * 1 / 7 = 5.481 are shared "
+                         "by chance, of 14 in A and 12 in B. Divide that by 14 + 12 - 5.481 and by 12. From all "
+                         "densities together it would be 14 * 12 / 53 = 3.170, but no weight of a mask may move to "
+                         "another tensor, and both are dense in the small one. No mean of the tensors' numbers, and "
+                         "no sum of their smaller sizes")
     first, second = two_sets(draw, one=((3, 4), 1, 8, 1), two=((2, 5), 1, 0, 7))
     expect_pairs(student(first, second), overlap_by_shifts(first, second),
                  because="9 * 2 / 12 + 1 * 8 / 10 = 2.3 weights are shared by chance, of 10 in each set: here where "

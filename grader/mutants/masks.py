@@ -690,9 +690,6 @@ for name, old, new, told_by in [
     ("takes both sizes together for n", SHARED, places("a + b"), PLACES),
     ("takes the rows of the tensor for n", SHARED, places("len(first[name])"), PLACES),
     ("takes the last axis of the tensor for n", SHARED, places("first[name].shape[-1]"), PLACES),
-    ("leaves out of n what both masks drop in whole columns", SHARED, places(
-        "int((first[name] | second[name]).flatten(1).any(0).sum()) * len(first[name]) if first[name].dim() > 1 "
-        "else first[name].numel()"), PLACES),
     ("takes the weights of all tensors for n", SHARED, places(ALL), ADDED),
     ("takes the n of the first tensor everywhere", SHARED, places("next(iter(first.values())).numel()"), ADDED),
     ("takes the n of the largest tensor everywhere", SHARED, places("max(part.numel() for part in first.values())"),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from solutions.dnc import DNC
 from solutions.masks import (
     MaskedModel,
+    calibrate_beta,
     chance_overlap,
     expected_overlap,
     gumbel_sigmoid,
@@ -58,6 +59,11 @@ def perceptron(*sizes: int, seed: int = 0, dtype: torch.dtype = DOUBLE) -> nn.Se
     torch.manual_seed(seed)
     layers = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers[:-1]).to(dtype)
+
+
+def calibrated(betas: list, accuracies: list, unmasked: list, keep: float = 0.95,
+               dtype: torch.dtype = DOUBLE) -> float:
+    return calibrate_beta(*(torch.tensor(part, dtype=dtype) for part in (betas, accuracies, unmasked)), keep)
 
 
 # sampling --------------------------------------------------------------------------------------------------------
@@ -198,6 +204,22 @@ def test_hard_samples_are_exactly_0_or_1_and_the_threshold_excludes_one_half(dty
     (lambda: mask_regulariser({"w": torch.zeros(2)}, -1e-4, 8), "beta must be 0 or more"),
     (lambda: mask_regulariser({"w": torch.zeros(2)}, math.nan, 8), "beta must be 0 or more"),
     (lambda: mask_regulariser({"w": torch.zeros(2)}, 1e-4, 0), "batch 1 or more"),
+    (lambda: calibrated([1e-3, 1e-2], [[0.9], [0.8]], [1.0]), "smallest beta, 0.001, .* smaller ones, or train"),
+    (lambda: calibrated([1e-3, 1e-2], [[1.0]], [1.0]), "accuracies must be"),
+    (lambda: calibrated([1e-3], [[1.0, 1.0]], [1.0]), "unmasked must be"),
+    (lambda: calibrate_beta(torch.zeros(0), torch.zeros(0, 2), torch.ones(2)), "one beta and one network"),
+    (lambda: calibrate_beta(torch.ones(2), torch.zeros(2, 0), torch.ones(0)), "one beta and one network"),
+    (lambda: calibrated([0.0, 1e-2], [[1.0], [1.0]], [1.0]), "betas must be above 0"),
+    (lambda: calibrated([math.nan], [[1.0]], [1.0]), "betas must be above 0"),
+    (lambda: calibrated([math.inf], [[1.0]], [1.0]), "betas must be above 0"),
+    (lambda: calibrated([1e-2, 1e-2], [[1.0], [1.0]], [1.0]), "no two alike"),
+    (lambda: calibrated([1e-2], [[98.0]], [1.0]), r"accuracies must be in \[0, 1\], got 98"),
+    (lambda: calibrated([1e-2], [[math.nan]], [1.0]), r"accuracies must be in \[0, 1\], got nan"),
+    (lambda: calibrated([1e-2], [[1.0]], [100.0]), "unmasked must be above 0"),
+    (lambda: calibrated([1e-2], [[0.0]], [0.0]), "unmasked must be above 0"),
+    (lambda: calibrated([1e-2], [[1.0]], [math.nan]), "unmasked must be above 0"),
+    (lambda: calibrated([1e-2], [[1.0]], [1.0], keep=1.0), "keep must be above 0 and below 1"),
+    (lambda: calibrated([1e-2], [[1.0]], [1.0], keep=95), "keep must be above 0 and below 1"),
     (lambda: threshold_masks({"v": torch.zeros(2), "w": torch.tensor([math.nan])}), "those of w"),
     (lambda: invert_masks({"w": torch.ones(2)}), "must be bool"),
     (lambda: invert_masks({}), "at least one"),
@@ -244,6 +266,48 @@ def test_the_regulariser_pulls_every_raw_logit_down_with_beta_over_the_batch():
     assert price.item() == pytest.approx(1e-4 / 128 * sum(part.sum().item() for part in logits.values()))
     for grad in torch.autograd.grad(price, list(logits.values())):
         torch.testing.assert_close(grad, torch.full_like(grad, 7.8125e-7), rtol=1e-12, atol=0)
+
+
+@st.composite
+def scans(draw):
+    """Betas in any order, accuracies of one to three networks with ties among them, and a share to keep."""
+    size, seeds = draw(st.integers(1, 6)), draw(st.integers(1, 3))
+    tenths = st.integers(1, 10).map(lambda number: number / 10)
+    betas = draw(st.lists(st.integers(1, 99).map(lambda number: number / 1e4), min_size=size, max_size=size,
+                          unique=True))
+    accuracies = draw(st.lists(st.lists(tenths, min_size=seeds, max_size=seeds), min_size=size, max_size=size))
+    return betas, accuracies, draw(st.lists(tenths, min_size=seeds, max_size=seeds)), draw(st.sampled_from([0.5, 0.95]))
+
+
+@LAWS
+@given(scan=scans())
+def test_the_calibrated_beta_and_all_below_keep_enough_for_every_network_and_the_next_does_not(scan):
+    betas, accuracies, unmasked, keep = scan
+    kept = {beta: all(round(100 * a) > 100 * keep * u for a, u in zip(row, unmasked, strict=True))
+            for beta, row in zip(betas, accuracies, strict=True)}
+    climb = list(itertools.takewhile(kept.get, sorted(kept)))
+    if not climb:
+        with pytest.raises(ValueError, match="not even the smallest beta"):
+            calibrated(betas, accuracies, unmasked, keep)
+        return
+    assert calibrated(betas, accuracies, unmasked, keep) == climb[-1]
+    assert calibrated(betas[::-1], accuracies[::-1], unmasked, keep) == climb[-1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_tie_is_not_above_the_share_however_floats_round(dtype):
+    for percent in range(20, 101):
+        tie = 0.95 * percent / 100
+        found = calibrated([1e-3, 1e-2, 1e-1], [[percent / 100], [round(tie + 0.0001, 4)], [round(tie, 4)]],
+                           [percent / 100], dtype=dtype)
+        assert found == pytest.approx(1e-2)
+
+
+def test_one_network_that_breaks_is_not_made_up_for_by_nine_that_do_not():
+    accuracies = torch.full((2, 10), 0.99)
+    accuracies[1, 3] = 0.9
+    assert accuracies[1].mean() > 0.95
+    assert calibrate_beta(torch.tensor([1.0, 2.0]), accuracies, torch.ones(10)) == 1
 
 
 def test_masks_keep_positive_logits_and_inversion_is_the_complement():
@@ -347,6 +411,23 @@ def test_the_chance_level_has_the_conventions_of_the_overlaps_and_knows_the_laye
     expected = expected_overlap(first, second)
     assert expected == {"dense": (1, 1), "empty": (1, 1), "total": (1, 1)}          # densities of 1/2 alone say 1/3
     assert expected_overlap({"w": full, "v": none}, {"w": none, "v": full})["total"] == (0, 0)
+
+
+@LAWS
+@given(pair=mask_pairs())
+def test_the_chance_level_is_the_mean_over_all_shifts_of_one_mask_and_adds_up_for_the_total(pair):
+    first, second = pair
+    expected = expected_overlap(first, second)
+    meetings = {name: sum((mask.flatten() & second[name].flatten().roll(shift)).sum().item()
+                          for shift in range(mask.numel())) / mask.numel() for name, mask in first.items()}
+    meetings["total"] = sum(meetings.values())
+    for name, (shared, a, b) in overlap_counts(first, second).items():
+        if a and b:
+            shared = meetings[name]
+            assert expected[name] == pytest.approx((shared / (a + b - shared), shared / min(a, b)))
+        else:
+            assert expected[name] == (a == b, a == b)
+    assert expected_overlap(second, first) == expected
 
 
 def test_units_in_groups_are_compared_apart():
