@@ -17,7 +17,9 @@ from solutions.masks import (
     calibrate_beta,
     chance_overlap,
     expected_overlap,
+    fast_uniforms,
     gumbel_sigmoid,
+    hard_samples,
     invert_masks,
     iomin,
     iou,
@@ -183,6 +185,84 @@ def test_hard_samples_are_exactly_0_or_1_and_the_threshold_excludes_one_half(dty
     assert torch.equal(torch.autograd.grad(hard, before, cotangent)[0], cotangent)
 
 
+# sampling, fast ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 3.0])
+def test_fast_samples_and_their_gradient_are_those_of_the_formula(temperature):
+    logits, uniforms, cotangent = normal(4, 5).requires_grad_(), uniform(3, 4, 5), normal(3, 4, 5, seed=1)
+    before = uniforms.clone()
+    soft = torch.sigmoid((logits + torch.log(uniforms) - torch.log1p(-uniforms)) / temperature)
+    expected, fast = straight_through(soft), hard_samples(logits, uniforms, temperature)
+    assert torch.equal(fast, expected)
+    wanted, = torch.autograd.grad(expected, logits, cotangent)
+    for _ in range(2):                                      # what is kept for the gradient survives it
+        grad, = torch.autograd.grad(fast, logits, cotangent, retain_graph=True)
+        torch.testing.assert_close(grad, wanted, rtol=1e-9, atol=1e-9)
+    assert torch.equal(uniforms, before)
+
+
+@pytest.mark.parametrize("temperature", SLOPES)
+def test_fast_samples_have_the_rate_and_the_gradient_of_the_slow_ones(temperature):
+    draws, values = 100_000, torch.tensor([[0.0], [2.0], [4.0]], dtype=DOUBLE)
+    logits = values.repeat(1, draws).requires_grad_()
+    samples = hard_samples(logits, fast_uniforms(logits, 2, seeded()), temperature)
+    kept, p = samples.mean((0, 2)), torch.sigmoid(values[:, 0])
+    assert ((kept - p).abs() < 4 * (p * (1 - p) / (2 * draws)).sqrt()).all()
+    slopes, = torch.autograd.grad(samples[0].sum(), logits)
+    for row, (mean, spread) in enumerate(SLOPES[temperature]):
+        one_unit = 0.5 * 10.0 ** -(4 if row == 2 else 3)
+        assert abs(slopes[row].mean().item() - mean) < 4 * spread / draws**0.5 + one_unit
+        assert slopes[row].std().item() == pytest.approx(spread, rel=0.05)
+    if temperature == 1:
+        assert slopes[0].mean().item() == pytest.approx(1 / 6, abs=4 * 0.0745 / draws**0.5)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 10.0])
+def test_fast_samples_are_finite_at_the_ends_of_the_uniforms_and_at_huge_logits(dtype, temperature):
+    logits = torch.tensor([-1e4, -10.0, 0.0, 10.0, 1e4], dtype=dtype).requires_grad_()
+    uniforms = torch.tensor([0.0, 0.5, 1 - 2**-24, 1.0])[:, None].expand(4, 5)
+    hard = hard_samples(logits, uniforms, temperature)
+    hard.sum().backward()
+    assert hard.dtype == logits.grad.dtype == dtype
+    assert hard.tolist() == [[0, 0, 0, 0, 1], [0, 0, 0, 1, 1], [0, 1, 1, 1, 1], [0, 1, 1, 1, 1]]
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_fast_uniforms_are_uniform_and_share_only_what_is_below_their_top_16_bits():
+    draws = fast_uniforms(torch.zeros(40, 50, dtype=DOUBLE), 6, seeded())
+    assert draws.shape == (6, 40, 50)
+    own, shared = (draws * 2**16).floor(), draws * 2**16 % 1
+    assert kstest(draws.flatten().numpy(), "uniform").pvalue > 0.01
+    assert kstest(shared[..., 0].flatten().numpy(), "uniform").pvalue > 0.01
+    torch.testing.assert_close(shared, shared[..., :1].expand_as(shared), rtol=0, atol=1e-9)
+    assert own.unique().numel() > 0.9 * own.numel()         # 12 000 of 65 536 places: 9 in 100 meet another
+    for first, second in [(own[0], own[1]), (own[:, 0], own[:, 1]), (own[:, :, 0], own[:, :, 1])]:
+        pair = torch.stack([first.flatten(), second.flatten()])
+        assert abs(torch.corrcoef(pair)[0, 1].item()) < 4 / pair.shape[1]**0.5
+
+
+def test_fast_uniforms_resolve_weights_that_are_hardly_ever_kept():
+    draws = fast_uniforms(torch.zeros(8000, 1000), 1, seeded())
+    for tail in (draws, 1 - draws):
+        expected = draws.numel() / (1 + math.exp(12))       # 49; 16 bits alone would give 0 or 122
+        assert abs((tail < 1 / (1 + math.exp(12))).sum().item() - expected) < 4 * expected**0.5
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 5), (2, 3, 5, 1)], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_fast_uniforms_are_laid_out_as_the_logits_are_and_a_generator_repeats_itself(shape, dtype):
+    logits = torch.zeros(shape, dtype=dtype)
+    for part in (logits, logits.permute(tuple(reversed(range(len(shape))))), logits.expand(2, *shape)):
+        one, two, other = (fast_uniforms(part, 7, seeded(seed)) for seed in (1, 1, 2))
+        assert one.shape == (7, *part.shape)
+        assert one.dtype == torch.promote_types(dtype, torch.float32)
+        assert one.unique().numel() > 0.95 * one.numel()    # no number twice
+        assert one[0].stride() == torch.empty_like(part).stride()
+        assert torch.equal(one, two)
+        assert not torch.equal(one, other)
+
+
 @pytest.mark.parametrize(("broken", "message"), [
     (lambda: gumbel_sigmoid(torch.tensor([1.0, math.nan]), generator=seeded()), "1 of 2 not finite"),
     (lambda: gumbel_sigmoid(torch.tensor([math.inf]), generator=seeded()), "finite"),
@@ -197,6 +277,14 @@ def test_hard_samples_are_exactly_0_or_1_and_the_threshold_excludes_one_half(dty
     (lambda: gumbel_sigmoid(torch.zeros(3), torch.rand(2, 4)), r"\(2, ..., 3\)"),
     (lambda: gumbel_sigmoid(torch.zeros(3), torch.ones(2, 3, dtype=torch.int64)), "uniforms must be floats"),
     (lambda: straight_through(torch.ones(3, dtype=torch.bool)), "float tensor"),
+    (lambda: hard_samples(torch.tensor([1.0, math.nan]), torch.rand(2, 2)), "1 of 2 not finite"),
+    (lambda: hard_samples(torch.tensor([math.inf, -math.inf]), torch.rand(2, 2)), "2 of 2 not finite"),
+    (lambda: hard_samples(torch.ones(3, dtype=torch.int64), torch.rand(2, 3)), "int64"),
+    (lambda: hard_samples(torch.zeros(3), torch.rand(3)), r"\(samples, 3\)"),
+    (lambda: hard_samples(torch.zeros(3), torch.rand(2, 4, 3)), r"\(samples, 3\), got .* \(2, 4, 3\)"),
+    (lambda: hard_samples(torch.zeros(3), torch.ones(2, 3, dtype=torch.int64)), "uniforms must be floats"),
+    (lambda: hard_samples(torch.zeros(3), torch.rand(2, 3), 0.0), "temperature must be above 0"),
+    (lambda: hard_samples(torch.zeros(3), torch.rand(2, 3), math.nan), "temperature must be above 0"),
     (lambda: masked_linear(torch.zeros(6, 3), torch.zeros(2, 3), torch.zeros(4, 2, 3)), "batch of 6 and 4 samples"),
     (lambda: masked_linear(torch.zeros(6, 3), torch.zeros(2, 3), torch.zeros(2, 3, 2)), "masks must be"),
     (lambda: masked_linear(torch.zeros(6, 3), torch.zeros(2, 3), torch.zeros(2, 2, 3), torch.zeros(3)), "bias must be"),
@@ -540,6 +628,20 @@ def test_pytorchs_switch_for_fused_attention_is_put_back_even_after_an_error(fas
     torch.testing.assert_close(outputs, masked(inputs, masks=masked.sample(4, seeded())).detach())
 
 
+@pytest.mark.parametrize("make", [lambda: perceptron(5, 7, 3), lambda: CellLoop(5, 4).to(DOUBLE)],
+                         ids=["perceptron", "cell loop"])
+def test_masks_and_their_gradients_lie_in_memory_alike(make):
+    """What is not alike is slow: every product of the two would walk one of them against its grain."""
+    masked = MaskedModel(make(), batch_axis=1)
+    gradients = {}
+    for name, sample in (masks := masked.sample(2, seeded())).items():
+        sample.register_hook(lambda gradient, name=name: gradients.update({name: gradient}))
+    masked(normal(3, 4, 5), masks=masks).square().sum().backward()
+    for name, sample in masks.items():
+        assert gradients[name].stride() == sample.stride()
+        assert masked.logits[name].grad.stride() == masked.logits[name].stride() == sample[0].stride()
+
+
 def test_one_linear_layer_is_the_masked_layer():
     net = nn.Linear(5, 4).to(DOUBLE)
     masked, inputs = MaskedModel(net), normal(6, 5)
@@ -773,11 +875,12 @@ def test_training_is_adam_on_clipped_gradients_of_loss_and_regulariser_to_the_le
     masked = MaskedModel(net)
     trained = train_masks(masked, batches, lambda o, t: 5 * (o - t).square().mean(), beta=beta, generator=seeded(5),
                           samples=3, lr=lr, clip=clip, temperature=tau)
-    logits = [torch.full_like(net[i].weight, 2.0).requires_grad_() for i in (0, 2)]
+    logits = [torch.full_like(part, 2.0).requires_grad_() for part in masked.logits.values()]
     first, second, generator = [0.0, 0.0], [0.0, 0.0], seeded(5)
     for step, (inputs, targets) in enumerate(batches, 1):
-        draws = [torch.rand(2, 3, *part.shape, generator=generator, dtype=DOUBLE) for part in logits]
-        samples = [straight_through(gumbel_sigmoid(part, u, tau)) for part, u in zip(logits, draws, strict=True)]
+        draws = [fast_uniforms(part, 3, generator) for part in logits]
+        samples = [straight_through(torch.sigmoid((part + torch.logit(u)) / tau))
+                   for part, u in zip(logits, draws, strict=True)]
         hidden = masked_linear(inputs, net[0].weight, samples[0], net[0].bias).relu()
         loss = 5 * (masked_linear(hidden, net[2].weight, samples[1], net[2].bias) - targets).square().mean()
         grads = [grad + beta / 6 for grad in torch.autograd.grad(loss, logits)]
@@ -856,7 +959,12 @@ SOME = [(torch.ones(4, 3), None)]
     (lambda: short_training(linear(), SOME, lambda outputs, _: outputs), r"scalar, got \(4, 2\)"),
     (lambda: short_training(linear(), []), "at least one batch"),
     (lambda: short_training(linear(), SOME, steps=0), "at least one batch"),
-    (lambda: short_training(linear(), SOME, lambda outputs, _: math.nan * outputs.sum()), "finite"),
+    (lambda: short_training(linear(), SOME, lambda outputs, _: math.nan * outputs.sum()),
+     r"the loss is nan.*\['weight'\]"),
+    (lambda: short_training(linear(), SOME, lambda outputs, _: math.inf + outputs.sum()), r"the loss is inf.*\[\]"),
+    (lambda: short_training(linear(), SOME, lambda outputs, _: (0 * outputs.sum()).sqrt()), r"is 0.0.*\['weight'\]"),
+    (lambda: short_training(linear(), 2 * SOME, lr=math.inf), "logits must be finite"),
+    (lambda: short_training(linear(), SOME, lr=math.inf), "logits must be finite, but those of weight are not"),
 ])
 def test_bad_models_masks_and_batches_are_told_clearly(broken, message):
     with pytest.raises(ValueError, match=message):
