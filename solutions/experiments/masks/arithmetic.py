@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from solutions import plots
 from solutions.baselines import FeedForward, Recurrent
 from solutions.experiments import CONTRADICTED, NOT_SEEN, SEEN, Arm, Experiment, Measures, register, superiority
 from solutions.experiments.ensemble import Ensemble, generator
@@ -26,6 +28,7 @@ from solutions.experiments.masks.study import (
     verdict_of,
 )
 from solutions.masks import MaskedModel
+from solutions.plots import Picture
 from solutions.tasks import arithmetic
 
 # the tasks --------------------------------------------------------------------------------------------------------
@@ -185,6 +188,24 @@ def specialised(found: Measures) -> tuple[str, str]:
     return verdict_of(apart, [not each for each in apart]), words
 
 
+def judge_performed(measures: dict[str, Measures]) -> tuple[str, str]:
+    return decide({name: performs(name, found) for name, found in measures.items()})
+
+
+def performs(arm: str, found: Measures) -> tuple[str, str]:
+    """What a network does that is asked for the operation that its mask is not of: the mask's, or neither."""
+    counted = sound(found)
+    rows = [tuple(min(found["performed"][index][mask][other][mask if kind == "own" else kind]
+                      for mask, other in (("add", "multiply"), ("multiply", "add"))) for kind in ("own", "neither"))
+            for index in counted]
+    own, neither = ([row[at] >= 0.5 for row in rows] for at in (0, 1))
+    each = [f"under the mask of {mask}, asked to {other}, " + ", ".join(
+        f"{kind} {middle([found['performed'][index][mask][other][kind] for index in counted])}"
+        for kind in arithmetic.Performed._fields) for mask, other in (("add", "multiply"), ("multiply", "add"))]
+    return (verdict_of(neither, own) if arm.startswith("LSTM") else verdict_of(own, neither),
+            f"{len(counted)} of {len(found['matrix'])} networks count; {'; '.join(each)}")
+
+
 def judge_reuse(measures: dict[str, Measures]) -> tuple[str, str]:
     return decide({name: shared(found) for name, found in measures.items()})
 
@@ -233,6 +254,26 @@ def judge_interfaces(measures: dict[str, Measures]) -> tuple[str, str]:
                      f"shared, IoU is {' and '.join(total.values())}")
 
 
+# drawing ----------------------------------------------------------------------------------------------------------
+
+def performed_figure(measures: dict[str, Measures]) -> Picture:
+    """Which operation is performed under which mask, asked for what (Figure 3.2); the medians over the seeds."""
+    sign, panels, told = {"add": "+", "multiply": "×"}, {}, []
+    cases = [(mask, part) for mask in sign for part in sign]
+    for arm, found in measures.items():
+        panels[arm] = [[median(each[mask][part][kind] for each in found["performed"]) for mask, part in cases]
+                       for kind in arithmetic.Performed._fields]
+        told += [f"{arm} under the mask of {mask}, asked to {part}: " + ", ".join(
+            f"{kind} {row[at]:.2f}" for kind, row in zip(arithmetic.Performed._fields, panels[arm], strict=True))
+            for at, (mask, part) in enumerate(cases)]
+    return plots.grid(
+        panels, rows=arithmetic.Performed._fields, columns=[f"{sign[mask]}, {sign[part]}" for mask, part in cases],
+        value_range=(0, 1), title="Which operation is performed under a mask", x_label="mask of, asked to",
+        y_label="performed", unit="share of answers",
+        alt="Shares of answers that equal the sum, the product, both or neither, medians over networks. "
+            + "; ".join(told) + ".")
+
+
 # claims -----------------------------------------------------------------------------------------------------------
 
 register(Experiment(
@@ -245,6 +286,16 @@ register(Experiment(
               "half or less under the other's; contradicted in 1/4 or fewer. It must be so in every arm; "
               f"{SOUND}",
     presets=presets(["FNN", "LSTM"]), run=add_mul, judge=judge_specialise, figure=matrix_figure))
+
+register(Experiment(
+    name="masks.performed",
+    claim="Asked for the operation that a mask is not of, an FNN performs the mask's, and an LSTM neither",
+    source="thesis section 3.2.1, Figure 3.2",
+    paper="pictures; that the two may agree is left out",
+    criterion="in 3/4 of the networks that count half of the answers or more, under the mask of either operation, are "
+              "the result of the mask's operation alone (FNN), or of neither (LSTM); contradicted when in 3/4 it is "
+              f"the other way round. It must be so in every arm; {SOUND}",
+    presets=presets(["FNN", "LSTM"]), run=add_mul, judge=judge_performed, figure=performed_figure))
 
 register(Experiment(
     name="masks.reuse",
