@@ -63,6 +63,21 @@ class Presentation(NamedTuple):
     due: Tensor
 
 
+class Performed(NamedTuple):
+    """Which operation answers are the result of, whatever was asked for: shares of the problems that sum to 1.
+
+    add       the sum and not the product
+    multiply  the product and not the sum
+    both      sum and product, which agree for these operands
+    neither   another number, or an answer with a nan
+    """
+
+    add: float
+    multiply: float
+    both: float
+    neither: float
+
+
 class Constant(NamedTuple):
     """The best answer that never looks at its input.
 
@@ -190,6 +205,26 @@ def answer_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
         raise ValueError(f"targets must be (batch, digits) and outputs (..., batch, 10 digits), got "
                          f"{tuple(targets.shape)} and {tuple(outputs.shape)}")
     return _all_right(outputs.unflatten(-1, (-1, BASE)), targets).sum(-1) / len(targets)
+
+
+def performed(outputs: Tensor, operands: Tensor, *, little_endian: bool = True) -> Performed:
+    """Of what are the answers the result: who is asked to multiply may add.
+
+    outputs   (batch, 10 digits): ten logits for each digit; nan counts as neither
+    operands  (batch, 2), int64: the numbers that were shown; one problem or more
+
+    A network that is right about sums has add and both, by chance both alone is `agreement`. Raises ValueError on
+    shapes that disagree and on no problem. Figure 3.2, which leaves out that the two may agree.
+    """
+    digits, rest = divmod(outputs.shape[-1], BASE)
+    if outputs.dim() != 2 or rest or not digits or operands.shape != (len(outputs), 2) or not len(outputs):
+        raise ValueError(f"outputs must be (batch, 10 digits) and operands (batch, 2), got {tuple(outputs.shape)} and "
+                         f"{tuple(operands.shape)}")
+    logits = outputs.unflatten(-1, (-1, BASE))
+    added, multiplied = (_all_right(logits, split_digits(results, digits, little_endian=little_endian))
+                         for results in (operands.sum(-1), operands.prod(-1)))
+    counted = (added & ~multiplied, multiplied & ~added, added & multiplied, ~added & ~multiplied)
+    return Performed(*(float(which.double().mean()) for which in counted))
 
 
 # two additions

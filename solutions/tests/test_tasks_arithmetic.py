@@ -131,6 +131,37 @@ def test_an_answer_is_right_when_all_its_digits_are():
         arithmetic.answer_accuracy(made.inputs, made.targets)
 
 
+# what is performed
+
+@pytest.mark.parametrize("little_endian", [True, False])
+def test_what_is_performed_is_told_whatever_was_asked(little_endian):
+    made = arithmetic.all_problems(operation=MULTIPLY, little_endian=little_endian)
+    results = torch.cat([arithmetic.split_digits(numbers, 2, little_endian=little_endian)
+                         for numbers in (made.operands.sum(1), made.operands.prod(1))])
+    adds, multiplies = (arithmetic.performed(outputs, made.operands, little_endian=little_endian)
+                        for outputs in answers(results).chunk(2))
+    agree = arithmetic.agreement()
+    assert adds == pytest.approx((1 - agree, 0, agree, 0))
+    assert multiplies == pytest.approx((0, 1 - agree, agree, 0))
+
+
+def test_what_no_operation_gives_is_neither_and_shares_sum_to_one():
+    operands = torch.tensor([[2, 2], [3, 4], [3, 4], [3, 4], [3, 4]])           # 4 either way; 7; 12; 0; not a number
+    outputs = answers(arithmetic.split_digits(torch.tensor([4, 7, 12, 0, 7]), 2))
+    outputs[4, 0] = torch.nan
+    assert arithmetic.performed(outputs, operands) == (0.2, 0.2, 0.2, 0.4)
+    drawn = torch.randn(500, 10, generator=seeded(2))
+    found = arithmetic.performed(drawn, torch.randint(10, (500, 2), generator=seeded(3)))
+    assert sum(found) == pytest.approx(1)
+
+
+def test_a_share_of_performed_answers_is_the_accuracy_of_who_is_asked():
+    made = arithmetic.add_or_multiply(300, 1, generator=seeded(4), operation=ADD)
+    outputs = torch.randn(300, 10, generator=seeded(5))
+    found = arithmetic.performed(outputs, made.operands)
+    assert found.add + found.both == pytest.approx(float(arithmetic.answer_accuracy(outputs, made.targets)))
+
+
 # two additions
 
 @pytest.mark.parametrize("digits", [1, 2, 3])
@@ -267,6 +298,9 @@ def test_the_seed_alone_decides_the_batch(task):
     (lambda g: arithmetic.together(arithmetic.double_addition(2, generator=g), 0), "steps must be 1 or more, got 0"),
     (lambda g: arithmetic.one_at_a_time(arithmetic.double_addition(2, generator=g), 0), "steps must be 1 or more"),
     (lambda g: arithmetic.only_pair(arithmetic.apart(arithmetic.double_addition(2, generator=g)), 2), "0 or 1, got 2"),
+    (lambda g: arithmetic.performed(torch.zeros(3, 12), torch.zeros(3, 2)), "operands (batch, 2), got (3, 12)"),
+    (lambda g: arithmetic.performed(torch.zeros(3, 10), torch.zeros(4, 2)), "got (3, 10) and (4, 2)"),
+    (lambda g: arithmetic.performed(torch.zeros(0, 10), torch.zeros(0, 2)), "got (0, 10) and (0, 2)"),
     (lambda g: arithmetic.best_constant(7), r"operation must be ADD \(0\) or MULTIPLY \(1\), got 7"),
     (lambda g: arithmetic.agreement(0), "digits must be a whole number of 1 to 3, got 0"),
     (lambda g: arithmetic.pose(torch.tensor([[3, 100]]), torch.tensor([0])), "whole numbers of 0 to 99, got [[3, 100"),
