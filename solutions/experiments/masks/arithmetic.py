@@ -285,7 +285,8 @@ register(Experiment(
     criterion="in 3/4 of the networks that count both parts keep 95 % of their accuracy under their own mask and have "
               "half or less under the other's; contradicted in 1/4 or fewer. It must be so in every arm; "
               f"{SOUND}",
-    presets=presets(["FNN", "LSTM"]), run=add_mul, judge=judge_specialise, figure=matrix_figure))
+    presets=presets(["FNN", "LSTM"]), run=add_mul, judge=judge_specialise, figure=matrix_figure,
+    ship=lambda measures: {"FNN": counted[0]} if (counted := sound(measures["FNN"])) else {}))
 
 register(Experiment(
     name="masks.performed",
