@@ -150,12 +150,13 @@ def permutations_figure(measures: dict[str, Measures]) -> Picture:
             f"{name}: " + ", ".join(f"{value:.2f}" for value in values) for name, values in series.items()) + ".")
 
 
-SETTINGS = dict(arms=[NEW, PREFERRED, GIVEN], data="small digits", tasks=5, hidden=[64, 64, 32], batch=128,
-                learning_rate=1e-2, samples=8, beta=1.28e-3)
+SETTINGS = dict(arms=[NEW, PREFERRED, GIVEN], data="small digits", tasks=4, hidden=[64, 64, 32], batch=128,
+                learning_rate=1e-2, samples=8, beta=1e-2)
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": SETTINGS | dict(seeds=1, iterations=2, tasks=2, hidden=[4, 3, 3], batch=8),
-    "laptop": SETTINGS | dict(seeds=3, iterations=400),
-    "paper": SETTINGS | dict(seeds=10, iterations=30_000, data="MNIST", tasks=11, hidden=[800, 800, 64])}
+    "laptop": SETTINGS | dict(seeds=3, iterations=350),
+    "paper": SETTINGS | dict(seeds=10, iterations=30_000, data="MNIST", tasks=11, hidden=[800, 800, 64],
+                               beta=1.28e-3)}
 
 register(Experiment(
     name="masks.permutations",
