@@ -369,7 +369,7 @@ def told_by_arm(measures: dict[str, Measures], numbers: dict[str, tuple[str, str
         values = {words: median(fmean(found[key][index][kind]) for index in good)
                   for words, (key, kind) in numbers.items()} if good else {}
         told.append(f"{name}, {len(good)} of {len(found['full'])} control masks hold: "
-                    + ", ".join(f"{words} {value:.2f}" for words, value in values.items()))
+                    + ", ".join(f"{words} {value:.3f}" for words, value in values.items()))
     return "; ".join(told)
 
 

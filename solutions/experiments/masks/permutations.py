@@ -156,7 +156,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": SETTINGS | dict(seeds=1, iterations=2, tasks=2, hidden=[4, 3, 3], batch=8),
     "laptop": SETTINGS | dict(seeds=3, iterations=350),
     "paper": SETTINGS | dict(seeds=10, iterations=30_000, data="MNIST", tasks=11, hidden=[800, 800, 64],
-                               beta=1.28e-3)}
+                              beta=1.28e-3)}
 
 register(Experiment(
     name="masks.permutations",
