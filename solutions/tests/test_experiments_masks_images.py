@@ -38,8 +38,8 @@ def strong() -> PlainCNN:
 # masks trained together -------------------------------------------------------------------------------------------
 
 def test_a_mask_alone_is_that_of_train_masks():
-    data, net = noise(), strong()
-    together = images.find_masks_together(MaskedModel(net), data, [images.everything(data)],
+    data, net, names = noise(), strong(), ["convolutions.0.weight", "convolutions.1.weight"]
+    together = images.find_masks_together(MaskedModel(net, names), data, [images.everything(data)],
                                           settings(mask_steps=20), [7])
     source = generator(7, 0)
 
@@ -48,7 +48,7 @@ def test_a_mask_alone_is_that_of_train_masks():
             rows = (torch.rand(1, 8, generator=source) * 40).long()[0]
             yield data.pixels[rows], data.labels[rows]
 
-    alone = train_masks(MaskedModel(net), batches(), cross_entropy, beta=0.01, samples=2, lr=0.2, steps=20,
+    alone = train_masks(MaskedModel(net, names), batches(), cross_entropy, beta=0.01, samples=2, lr=0.2, steps=20,
                         generator=torch.Generator().manual_seed(generator(7, 0).initial_seed()))
     assert all(torch.equal(together[0][name], mask) for name, mask in alone.masks.items())
     assert 0 < sum(mask.sum() for mask in together[0].values()) < sum(mask.numel() for mask in together[0].values())

@@ -20,13 +20,12 @@ from solutions.masks import (
     MaskedModel,
     Masks,
     expected_overlap,
-    gumbel_sigmoid,
+    fast_uniforms,
+    hard_samples,
     iou,
     mask_regulariser,
     maskable_names,
-    straight_through,
     threshold_masks,
-    uniform_pairs,
 )
 from solutions.plots import Picture
 from solutions.tasks import digits
@@ -157,8 +156,7 @@ def _train_together(masked: MaskedModel, images: Images, targets: Sequence[Targe
     optimiser = torch.optim.Adam(logits.values(), settings["mask_rate"])
     for _ in range(settings["mask_steps"]):
         chosen = rows.gather(1, (torch.rand(len(targets), batch, generator=of_data) * sizes).long()).flatten()
-        soft = {name: gumbel_sigmoid(part, uniform_pairs(part, (samples,), of_masks)) for name, part in logits.items()}
-        masks = {name: straight_through(part).transpose(0, 1).flatten(0, 1) for name, part in soft.items()}
+        masks = {name: sample_each(part, samples, of_masks) for name, part in logits.items()}
         outputs = masked(images.pixels[chosen].to(device), masks=masks).unflatten(0, (len(targets), batch))
         labels = images.labels[chosen].to(device)
         loss = cross_entropy(outputs.masked_fill(barred, -torch.inf).flatten(0, 1), labels) * len(targets)
@@ -168,6 +166,13 @@ def _train_together(masked: MaskedModel, images: Images, targets: Sequence[Targe
         optimiser.step()
     finished = {name: part.cpu() for name, part in threshold_masks(logits).items()}
     return [{name: part[number] for name, part in finished.items()} for number in range(len(targets))]
+
+
+def sample_each(logits: Tensor, samples: int, source: Generator) -> Tensor:
+    """Samples for each of several masks: (targets, *shape) to (targets * samples, *shape), a target's together."""
+    units = logits.flatten(0, 1)
+    drawn = hard_samples(units, fast_uniforms(units, samples, source))          # (samples, targets * units, ...)
+    return drawn.unflatten(1, (len(logits), -1)).transpose(0, 1).flatten(0, 1)
 
 
 def everything(images: Images) -> Target:
