@@ -82,7 +82,7 @@ def experiments() -> dict[str, Experiment]:
     for module in pkgutil.iter_modules(__path__):
         if not module.name.startswith("_"):
             importlib.import_module(f"{__name__}.{module.name}")
-    return dict(_registry)
+    return dict(sorted(_registry.items(), key=lambda entry: entry[0].partition(".")[0]))    # whoever was imported first
 
 
 def find(name: str) -> Experiment:

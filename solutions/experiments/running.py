@@ -117,8 +117,8 @@ def place(runs: Path, experiment: Experiment, arm: str, settings: dict, seeds: l
     """The file for the state of an arm: the same for whoever runs the same code with the same settings."""
     subject = experiment.name.partition(".")[0]
     here, solutions = Path(__file__).parent, ROOT / "solutions"
-    code = [solutions / f"{subject}.py", solutions / "baselines.py", here / "ensemble.py", here / f"{subject}.py",
-            *sorted((here / subject).glob("*.py")), *sorted((solutions / "tasks").glob("*.py"))]
+    code = [*sorted(solutions.glob("*.py")), *sorted((solutions / "tasks").glob("*.py")), here / "ensemble.py",
+            here / f"{subject}.py", *sorted((here / subject).glob("*.py"))]
     own = {name: value for name, value in settings.items() if name not in ("arms", "seeds")}
     key = _digest(own, seeds, device, torch.__version__, *(path.read_text() for path in code if path.exists()))
     return runs / "arms" / f"{subject}.{experiment.run.__name__}.{arm}-{key}.pt"
