@@ -307,7 +307,7 @@ register(Experiment(
               "above that of masks with as many weights per tensor at random places; contradicted when it is 0.3 above "
               "in 3/4. It must be so in every arm; the first and the last tensor are left out, because different units "
               f"cannot share weights there, whatever the network does; {SOUND}",
-    presets=presets(list(SHOWN), 4e-4), run=double_add, judge=judge_reuse, figure=sharing_figure))
+    presets=presets(list(SHOWN), 4e-4, iterations=1000), run=double_add, judge=judge_reuse, figure=sharing_figure))
 
 register(Experiment(
     name="masks.independent",
@@ -318,7 +318,7 @@ register(Experiment(
     criterion="in 3/4 of the networks that count, for both pairs, a pair keeps 3/4 of its accuracy without the weights "
               "of the other and has half or less without its own; contradicted when in 3/4 a pair keeps less than half "
               f"without the other's. It must be so in every arm; {SOUND}",
-    presets=presets(list(SHOWN), 4e-4), run=double_add, judge=judge_independent, figure=matrix_figure))
+    presets=presets(list(SHOWN), 4e-4, iterations=1000), run=double_add, judge=judge_independent, figure=matrix_figure))
 
 register(Experiment(
     name="masks.interfaces",
@@ -328,4 +328,4 @@ register(Experiment(
     criterion="where two functions share inputs and outputs (add or multiply), hidden tensors share more above chance "
               "than where one function has two places (add twice): of two networks that count, one of each, the first "
               f"does with probability 3/4 or more; contradicted at 1/4 or less. {SOUND[0].upper() + SOUND[1:]}",
-    presets=presets(list(INTERFACES), 4e-4), run=interface, judge=judge_interfaces, figure=sharing_figure))
+    presets=presets(list(INTERFACES), 4e-4, iterations=1000), run=interface, judge=judge_interfaces, figure=sharing_figure))

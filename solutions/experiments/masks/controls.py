@@ -248,7 +248,7 @@ register(Experiment(
 
 
 def size_presets() -> dict[str, dict[str, Any]]:
-    sizes = dict(small=[48, 48, 24], medium=[96, 96, 48], big=[192, 192, 96], huge=[384, 384, 192])
+    sizes = dict(small=[64, 64, 32], medium=[112, 112, 56], big=[192, 192, 96], huge=[384, 384, 192])
     made = presets(["small", "medium", "big"], iterations=1000, **sizes)
     made["smoke"] |= dict(small=[8, 8], medium=[10, 10], big=[12, 12], huge=[14, 14])
     made["paper"] |= dict(arms=list(sizes), small=[400, 400, 200], medium=[800] * 4, big=[2000] * 4, huge=[4000] * 4)
