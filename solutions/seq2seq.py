@@ -23,7 +23,8 @@ class Seq2Seq(nn.Module):
         if min(sources, targets) < 4 or embedding < 1:
             raise ValueError(f"sources and targets must be 4 or more and embedding 1 or more, "
                              f"got {sources}, {targets} and {embedding}")
-        self.source_embedding, self.target_embedding = nn.Embedding(sources, embedding), nn.Embedding(targets, embedding)
+        self.source_embedding = nn.Embedding(sources, embedding)
+        self.target_embedding = nn.Embedding(targets, embedding)
         self.encoder, self.decoder = LSTM(embedding, hidden, layers), LSTM(embedding, hidden, layers)
         self.to_output = nn.Linear(hidden, targets)
 

@@ -87,27 +87,28 @@ def scan_corpus(settings: dict[str, Any], seed: int) -> Corpus:
 def words_corpus(settings: dict[str, Any], seed: int) -> Corpus:
     """Sums and differences of two levels or more; a mask for the easiest, tested on the hardest.
 
-    The network learns some problems of every level, in the proportions `mix`, and is tested on others.
+    The network learns some problems of every level, in the proportions `mix`; the hardest are tested on others.
     """
-    source, before, trained, tested = generator(TEST, seed), 0, [], []
-    for most, train_on, test_on in zip(settings["levels"], settings["problems"], settings["tests"], strict=True):
+    source, before, groups = generator(TEST, seed), 0, []
+    for most, count in zip(settings["levels"], settings["problems"], strict=True):
         made = word_arithmetic.word_arithmetic(
-            train_on, test_on, generator=source, levels={"level": (before + 1, most)},
+            count, settings["tests"] if most == settings["levels"][-1] else 1, generator=source,
+            levels={"level": (before + 1, most)},
             **{name: settings[name] for name in ("decimals", "negative", "differences", "phrasings")})
-        trained.append(made.train)
-        tested.append(made.test["level"])
+        groups.append(made.train)
         before = most
-    sizes = [len(problems) for problems in (*trained, *tested)]
-    rows = torch.arange(sum(sizes)).split(sizes)
-    levels, easy, near, far = rows[:len(trained)], rows[0], rows[len(trained)], rows[-1]
+    groups.append(made.test["level"])
+    sizes = [len(problems) for problems in groups]
+    *levels, far = torch.arange(sum(sizes)).split(sizes)
+    easy = levels[0]
     unit = max(-(-len(level) // part) for level, part in zip(levels, settings["mix"], strict=True))
     known = torch.cat([level.repeat(-(-unit * part // len(level)))[:unit * part]
                        for level, part in zip(levels, settings["mix"], strict=True)])
     mixed = list(dict.fromkeys(known[torch.randperm(len(known), generator=source)].tolist()))
-    data = word_arithmetic.encode([problem for problems in (*trained, *tested) for problem in problems])
+    data = word_arithmetic.encode([problem for problems in groups for problem in problems])
     if settings["backwards"]:
         data = data._replace(source=backwards(data.source))
-    return Corpus(data, known, {"easy": Split(easy, near, far, torch.tensor(mixed[:len(easy)]))})
+    return Corpus(data, known, {"easy": Split(easy, easy, far, torch.tensor(mixed[:len(easy)]))})
 
 
 def backwards(source: Tensor) -> Tensor:
@@ -185,7 +186,7 @@ def find_masks(net: nn.Module, data: Sequences, parts: dict[str, Tensor], settin
     parts    name -> rows; each draws its batches and samples with a generator of its own
     returns  the frozen network, and name -> mask
 
-    Nine masks trained together take about three times as long as one. Settings: mask_steps, mask_rate, mask_batch,
+    Eight masks trained together take about three times as long as two. Settings: mask_steps, mask_rate, mask_batch,
     samples, clip, beta, forced.
     """
     masked, batch = MaskedModel(net.to(device)), settings["mask_batch"]
@@ -288,8 +289,11 @@ LEARNED, KEEPS, DROP, TIMES = 0.95, 0.95, 0.05, 3.0
 
 
 def sound(near: dict[str, float], far: dict[str, float], learned: float) -> bool:
-    """Whether what a split's masks do says something: the network has learned near and far data, the mask for all of
-    the task keeps it able to do both, and the split's mask the near ones."""
+    """Whether what a split's masks do says something.
+
+    It does when the network has learned near and far data, the mask for all of the task keeps it able to do both, and
+    the split's mask the near ones.
+    """
     return (min(near["full"], far["full"]) >= learned
             and near["all"] >= KEEPS * near["full"] and far["all"] >= KEEPS * far["full"]
             and near["split"] >= KEEPS * near["full"])
@@ -385,6 +389,9 @@ def tokens_figure(measures: dict[str, Measures]) -> Picture:
             for label, values in series.items()) + ".")
 
 
+# Restricted so that a laptop can learn them: SCAN's 6268 commands of up to 8 actions; sums of whole numbers of one and
+# of two digits, as bare formulas, read from their end as in Sutskever et al. 2014. Betas are such that the mask for
+# everything keeps 95 %.
 SCAN = SETTINGS | dict(longest=8, cutoff=6, hidden=48, learning_rate=5e-3, iterations=1000, every=250, batch=128,
                        test_batch=500, mask_batch=64, mask_rate=2e-2, mask_steps=400, beta=5e-4)
 SCAN_PRESETS = {
@@ -419,11 +426,12 @@ register(Experiment(
               "above one of them. " + SOUND.format(what="both parts of add-jump (95 %)", own="its training data"),
     presets=SCAN_PRESETS, run=scan_splits, judge=judge_tokens, figure=tokens_figure))
 
-WORDS = SETTINGS | dict(levels=[1, 2], problems=[45, 4500], tests=[10, 300], mix=[1, 7], decimals=False,
+WORDS = SETTINGS | dict(levels=[1, 2], problems=[54, 4500], tests=300, mix=[1, 7], decimals=False,
                         negative=False, differences=False, phrasings=1, backwards=True, hidden=128, learning_rate=4e-3,
                         iterations=3000, every=250, batch=64, test_batch=300, mask_batch=64, mask_rate=2e-2,
-                        mask_steps=400, beta=5e-4)
+                        mask_steps=300, beta=7e-5)
 WORDS_LEARNED = 0.9
+
 
 def judge_words(measures: dict[str, Measures]) -> tuple[str, str]:
     return judge_splits(measures, ["easy"], WORDS_LEARNED)
@@ -438,12 +446,12 @@ register(Experiment(
     criterion="in 3/4 of the networks that count accuracy on hard problems falls by 0.05 or more under the mask for "
               "easy ones and by three times as much as under a mask for as many problems of all levels; contradicted "
               "when that is so in 1/4 or fewer. "
-              + SOUND.format(what="easy and hard problems (90 % of new ones)", own="easy problems"),
+              + SOUND.format(what="easy problems and new hard ones (90 %)", own="easy ones"),
     presets={
         "smoke": WORDS | dict(seeds=2, hidden=8, iterations=2, every=1, batch=8, test_batch=16, mask_batch=8,
-                              mask_steps=2, problems=[20, 60], tests=[5, 20]),
+                              mask_steps=2, problems=[20, 60], tests=20),
         "laptop": WORDS | dict(seeds=2),
-        "paper": WORDS | PAPER | dict(seeds=5, levels=[3, 6, 9], problems=[200_000] * 3, tests=[10_000] * 3,
+        "paper": WORDS | PAPER | dict(seeds=5, levels=[3, 6, 9], problems=[200_000] * 3, tests=10_000,
                                       mix=[1, 1, 1], decimals=True, negative=True, differences=True, phrasings=7,
                                       backwards=False, iterations=30_000, samples=8, mask_rate=3e-2, mask_steps=30_000,
                                       beta=2e-5),
