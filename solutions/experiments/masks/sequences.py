@@ -16,19 +16,9 @@ from torch.nn.functional import cross_entropy, pad
 
 from solutions import plots
 from solutions.experiments import CONTRADICTED, NOT_SEEN, SEEN, Arm, Experiment, Measures, register
-from solutions.experiments.ensemble import Ensemble, clip_each, generator, train
+from solutions.experiments.ensemble import Ensemble, generator, train
 from solutions.experiments.masks.parts import TEST, share
-from solutions.masks import (
-    MaskedModel,
-    Masks,
-    gumbel_sigmoid,
-    mask_regulariser,
-    random_masks,
-    straight_through,
-    threshold_masks,
-    uniform_pairs,
-    unit_groups,
-)
+from solutions.masks import MaskedModel, Masks, mask_regulariser, random_masks, unit_groups
 from solutions.plots import Picture
 from solutions.seq2seq import Seq2Seq
 from solutions.tasks import scan, word_arithmetic
@@ -189,32 +179,29 @@ def find_masks(net: nn.Module, data: Sequences, parts: dict[str, Tensor], settin
     Eight masks trained together take about three times as long as two. Settings: mask_steps, mask_rate, mask_batch,
     samples, clip, beta, forced.
     """
-    masked, batch = MaskedModel(net.to(device)), settings["mask_batch"]
-    logits = {name: part.detach().expand(len(parts), *part.shape).clone().requires_grad_()
-              for name, part in masked.logits.items()}
+    models, batch = {name: MaskedModel(net.to(device)) for name in parts}, settings["mask_batch"]
+    any_model, logits = next(iter(models.values())), [logit for each in models.values() for logit in each.free]
     sources = [generator(TEST, seed, number) for number in range(len(parts))]
     samplers = sources if device == "cpu" else [
         Generator(device).manual_seed(source.initial_seed()) for source in sources]
-    forcing, optimiser = generator(TEST, seed, len(parts)), torch.optim.Adam(logits.values(), settings["mask_rate"])
-
-    def sampled(part: Tensor) -> Tensor:
-        """Samples of masks, those of one part side by side: (parts * samples, *shape)."""
-        uniforms = [uniform_pairs(one, (settings["samples"],), sampler)
-                    for one, sampler in zip(part, samplers, strict=True)]
-        return straight_through(gumbel_sigmoid(part, torch.stack(uniforms, 2))).movedim(1, 0).flatten(0, 1)
+    forcing, optimiser = generator(TEST, seed, len(parts)), torch.optim.Adam(logits, settings["mask_rate"])
 
     for _ in range(settings["mask_steps"]):
         drawn = [draw(data, rows, batch, source) for rows, source in zip(parts.values(), sources, strict=True)]
         words, target = (part.to(device) for part in side_by_side(drawn))
-        scores = masked(words.flatten(0, 1), decoder_inputs(target).flatten(0, 1), is_forced(settings, forcing),
-                        masks={name: sampled(part) for name, part in logits.items()})
+        sampled = [each.sample(settings["samples"], sampler)
+                   for each, sampler in zip(models.values(), samplers, strict=True)]
+        # joined as transposes, which is how MaskedModel lays out its weights
+        masks = {name: torch.cat([each[name].mT for each in sampled]).mT for name in any_model.names}
+        scores = any_model(words.flatten(0, 1), decoder_inputs(target).flatten(0, 1), is_forced(settings, forcing),
+                           masks=masks)
+        loss = mean_losses(scores.unflatten(0, (len(parts), batch)), target).sum()
         optimiser.zero_grad()
-        losses = mean_losses(scores.unflatten(0, (len(parts), batch)), target)
-        (losses.sum() + mask_regulariser(logits, settings["beta"], batch)).backward()
-        clip_each([part.grad for part in logits.values()], settings["clip"])
+        (loss + sum(mask_regulariser(each.logits, settings["beta"], batch) for each in models.values())).backward()
+        for each in models.values():
+            nn.utils.clip_grad_norm_(each.free, settings["clip"])
         optimiser.step()
-    found = threshold_masks(logits)
-    return masked, {part: {name: masks[number] for name, masks in found.items()} for number, part in enumerate(parts)}
+    return any_model, {name: each.masks() for name, each in models.items()}
 
 
 @torch.no_grad()
@@ -428,7 +415,7 @@ register(Experiment(
 
 WORDS = SETTINGS | dict(levels=[1, 2], problems=[54, 4500], tests=300, mix=[1, 7], decimals=False,
                         negative=False, differences=False, phrasings=1, backwards=True, hidden=128, learning_rate=4e-3,
-                        iterations=3000, every=250, batch=64, test_batch=300, mask_batch=64, mask_rate=2e-2,
+                        iterations=4500, every=500, batch=64, test_batch=300, mask_batch=64, mask_rate=2e-2,
                         mask_steps=300, beta=7e-5)
 WORDS_LEARNED = 0.9
 
