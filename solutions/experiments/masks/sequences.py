@@ -416,7 +416,7 @@ register(Experiment(
 WORDS = SETTINGS | dict(levels=[1, 2], problems=[54, 4500], tests=300, mix=[1, 7], decimals=False,
                         negative=False, differences=False, phrasings=1, backwards=True, hidden=128, learning_rate=4e-3,
                         iterations=4500, every=500, batch=64, test_batch=300, mask_batch=64, mask_rate=2e-2,
-                        mask_steps=300, beta=7e-5)
+                        mask_steps=300, beta=3e-5)
 WORDS_LEARNED = 0.9
 
 
