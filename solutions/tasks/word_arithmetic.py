@@ -42,6 +42,15 @@ class Problem(NamedTuple):
     level: str
 
 
+class Manner(NamedTuple):
+    """How problems are put: as the arguments of word_arithmetic."""
+
+    decimals: bool
+    negative: bool
+    differences: bool
+    phrasings: int
+
+
 class WordArithmetic(NamedTuple):
     """Problems of all levels, mixed, to train on; and others to test on, level by level."""
 
@@ -56,6 +65,9 @@ def word_arithmetic(
     generator: Generator,
     levels: Mapping[str, Bounds] = LEVELS,
     decimals: bool = True,
+    negative: bool = True,
+    differences: bool = True,
+    phrasings: int = len(SUMS),
 ) -> WordArithmetic:
     """Draw problems to train on, over all levels, and to test on, for each level.
 
@@ -63,18 +75,23 @@ def word_arithmetic(
     test      problems of each level; a seed gives the same ones whatever train is
     levels    by name, how many digits the longer of the two numbers has: a number, or (low, high), 1 to 15
     decimals  half of the numbers have a decimal point; otherwise all are whole
+    negative  either number is negative half of the time; otherwise only answers can be
+    differences  half of the problems are differences; otherwise all are sums
+    phrasings    so many of SUMS and of DIFFERENCES, the first ones, 1 to 7; the very first are bare formulas
 
-    Either number is negative half of the time. The longer number is first or second; the other has any digits from 1
-    to as many. No two problems, in train and test together, ask for the same: the same two numbers added, in either
-    order, or subtracted, in whatever words. Raises ValueError on sizes under 1, on levels that are none, and when a
-    level has too few problems.
+    The longer number is first or second; the other has any digits from 1 to as many. No two problems, in train and
+    test together, ask for the same: the same two numbers added, in either order, or subtracted, in whatever words.
+    Raises ValueError on sizes under 1, on levels or phrasings that are none, and when a level has too few problems.
     """
     require_sizes(generator, train=train, test=test)
+    if not 1 <= phrasings <= len(SUMS):
+        raise ValueError(f"phrasings must be 1 to {len(SUMS)}, got {phrasings}")
+    manner = Manner(decimals, negative, differences, phrasings)
     bounds = {level: _check_level(level, digits) for level, digits in levels.items()}
     if not bounds:
         raise ValueError("levels must have one or more names, got none")
     asked: set[tuple] = set()
-    tests, trains = ({level: _different(count, level, digits, decimals, asked, generator)
+    tests, trains = ({level: _different(count, level, digits, manner, asked, generator)
                       for level, digits in bounds.items()} for count in (test, train))
     mixed = [problem for problems in trains.values() for problem in problems]
     order = torch.randperm(len(mixed), generator=generator, device=generator.device)
@@ -82,7 +99,7 @@ def word_arithmetic(
 
 
 def _different(
-    count: int, level: str, digits: tuple[int, int], decimals: bool, asked: set[tuple], generator: Generator
+    count: int, level: str, digits: tuple[int, int], manner: Manner, asked: set[tuple], generator: Generator
 ) -> list[Problem]:
     """Draw problems that are not yet in `asked`, and note them there."""
     found: list[Problem] = []
@@ -93,7 +110,7 @@ def _different(
                              "draws; ask for fewer, or allow more digits")
         more = count - len(found) + 100
         drawn += more
-        for p, q, is_sum, phrasing in _draw(more, *digits, decimals, generator):
+        for p, q, is_sum, phrasing in _draw(more, *digits, manner, generator):
             what = (is_sum, *(sorted((p, q)) if is_sum else (p, q)))
             if what not in asked and len(found) < count:
                 asked.add(what)
@@ -102,7 +119,7 @@ def _different(
     return found
 
 
-def _draw(count: int, low: int, high: int, decimals: bool, generator: Generator):
+def _draw(count: int, low: int, high: int, manner: Manner, generator: Generator):
     """Random problems: two numbers as (coefficient, places), whether to add them, and which phrasing to use."""
     def below(bound: Tensor | int) -> Tensor:                           # uniform on 0..bound - 1, (count)
         share = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
@@ -115,10 +132,11 @@ def _draw(count: int, low: int, high: int, decimals: bool, generator: Generator)
     for digits in (torch.where(swapped, shorter, longer), torch.where(swapped, longer, shorter)):
         least = torch.where(digits > 1, 10 ** (digits - 1), 0)
         size = least + below(10**digits - least)
-        places = (1 + below(digits)) * below(2) * decimals
+        places = (1 + below(digits)) * below(2) * manner.decimals
         size = torch.where(places > 0, size - size % 10 + 1 + below(9), size)       # no zero ends a decimal
-        numbers.append(zip((size * (1 - 2 * below(2))).tolist(), places.tolist(), strict=True))
-    return zip(*numbers, below(2).bool().tolist(), below(len(SUMS)).tolist(), strict=True)
+        numbers.append(zip((size * (1 - 2 * below(2) * manner.negative)).tolist(), places.tolist(), strict=True))
+    is_sum = below(2).bool() | (not manner.differences)
+    return zip(*numbers, is_sum.tolist(), below(manner.phrasings).tolist(), strict=True)
 
 
 def _sum(p: tuple[int, int], q: tuple[int, int]) -> tuple[int, int]:

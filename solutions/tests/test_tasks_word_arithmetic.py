@@ -118,6 +118,17 @@ def test_whole_numbers_have_whole_sums():
         assert value(question) == int(answer)
 
 
+def test_simpler_manners_leave_out_what_they_say():
+    plain = word_arithmetic.word_arithmetic(300, 50, generator=seeded(3), levels={"a": (1, 2)}, decimals=False,
+                                            negative=False, differences=False, phrasings=1)
+    assert all(re.fullmatch(r"\d+ \+ \d+", problem.question) for problem in every(plain))
+    taken = word_arithmetic.word_arithmetic(300, 50, generator=seeded(3), negative=False, phrasings=2)
+    assert not any("-" in number for problem in every(taken) for number in read(problem.question)[1:])
+    assert any(problem.answer.startswith("-") for problem in every(taken))
+    phrased = {re.sub(NUMBER, "#", re.sub(r"(?<=\d) - ", " minus ", problem.question)) for problem in every(taken)}
+    assert phrased == {"# + #", "What is # + #?", "# minus #", "What is # minus #?"}
+
+
 def test_every_small_number_is_drawn_zero_included():
     made = word_arithmetic.word_arithmetic(300, 50, generator=seeded(2), levels={"one": 1}, decimals=False)
     numbers = {int(number) for problem in every(made) for number in read(problem.question)[1:]}
@@ -180,6 +191,8 @@ def test_what_serves_scan_serves_here(made):
 @pytest.mark.parametrize(("options", "says"), [
     ({"train": 0}, "train must be a whole number, 1 or more, got 0"),
     ({"test": 0}, "test must be a whole number, 1 or more, got 0"),
+    ({"phrasings": 0}, "phrasings must be 1 to 7, got 0"),
+    ({"phrasings": 8}, "phrasings must be 1 to 7, got 8"),
     ({"levels": {}}, "levels must have one or more names, got none"),
     ({"levels": {"none": 0}}, "the digits of level 'none' must be a number or"),
     ({"levels": {"back": (3, 2)}}, "the digits of level 'back' must be a number or"),
