@@ -328,4 +328,5 @@ register(Experiment(
     criterion="where two functions share inputs and outputs (add or multiply), hidden tensors share more above chance "
               "than where one function has two places (add twice): of two networks that count, one of each, the first "
               f"does with probability 3/4 or more; contradicted at 1/4 or less. {SOUND[0].upper() + SOUND[1:]}",
-    presets=presets(list(INTERFACES), 4e-4, iterations=1000), run=interface, judge=judge_interfaces, figure=sharing_figure))
+    presets=presets(list(INTERFACES), 4e-4, iterations=1000), run=interface, judge=judge_interfaces,
+    figure=sharing_figure))
