@@ -28,14 +28,16 @@ def gumbel_sigmoid(logits: Tensor, uniforms: Tensor | None = None, temperature: 
 
     logits       any shape, finite, any float dtype: keep a weight with probability sigmoid(logit)
     uniforms     (2, ..., *logits.shape) in [0, 1], both ends allowed: U1 and U2; axes between give further samples
-    temperature  above 0. P(s > 1/2) = sigmoid(logit) at every temperature, but the gradient s (1 - s) / temperature
-                 changes its shape with it, so B.1.4 is wrong that it could be chosen freely
+    temperature  above 0. At every temperature a weight is kept with P(s > 1/2) = sigmoid(logit); but the gradient
+                 s (1 - s) / temperature does depend on it, and not only by a factor as B.1.4 says: the smaller it is,
+                 the fewer samples have any
     generator    on the logits' device: draws U1 and U2 of the logits' shape; give either this or uniforms
     returns      uniforms.shape[1:], in [0, 1], in the logits' dtype
 
     The noise -log(log U1 / log U2) is Logistic(0, 1), kept finite at uniforms of 0 and 1 and computed in float32 at
-    least. No argument is changed. Raises ValueError on logits that are not finite floats, a temperature that is not
-    positive, uniforms of another shape, or both or neither of uniforms and generator. Equation 3.1 (B.6).
+    least, also for logits in half precision; the sample itself is not cut off. No argument is changed. Raises
+    ValueError on logits that are not finite floats, a temperature that is not positive, uniforms of another shape, or
+    both or neither of uniforms and generator. Equation 3.1 (B.6).
     """
     if not logits.is_floating_point() or not torch.isfinite(logits).all():
         raise ValueError(f"logits must be finite floats, got {logits.dtype} with "
@@ -320,10 +322,11 @@ def iou(first: Masks, second: Masks) -> dict[str, float]:
     """Intersection over union, |A and B| / |A or B|: how much of all that two functions use do they share?
 
     first, second  name -> bool tensors, the same names and shapes
-    returns        name -> a number in [0, 1], and "total" over all weights (not the mean of the tensors' numbers)
+    returns        name -> a float in [0, 1], and "total" over all weights (not the mean of the tensors' numbers)
 
-    Two empty masks have 1, an empty and another have 0. Never above IoMin, nor above the smaller size over the larger;
-    compare with chance_overlap. Raises ValueError on masks that are not boolean or do not fit together. Section 3.1.
+    Two empty masks have 1, an empty and another have 0. Never above IoMin, nor above the smaller size over the larger.
+    It says something only beside the chance level, which expected_overlap gives. Raises ValueError on masks that are
+    not boolean or do not fit together. Section 3.1.
     """
     require_masks(first=first, second=second)
     ### BEGIN SOLUTION
@@ -336,11 +339,11 @@ def iomin(first: Masks, second: Masks) -> dict[str, float]:
     """Intersection over the smaller set, |A and B| / min(|A|, |B|): is the one contained in the other?
 
     first, second  name -> bool tensors, the same names and shapes
-    returns        name -> a number in [0, 1], and "total" over all weights (the smaller of the two total sizes)
+    returns        name -> a float in [0, 1], and "total" over all weights (the smaller of the two total sizes)
 
-    Two empty masks have 1, an empty and another have 0; otherwise a subset has 1. Compare with chance_overlap: masks
-    that keep nearly everything have nearly 1. Raises ValueError on masks that are not boolean or do not fit together.
-    Section 3.1 (Szymkiewicz-Simpson).
+    Two empty masks have 1, an empty and another have 0; otherwise a subset has 1. It says something only beside the
+    chance level, which expected_overlap gives: masks that keep nearly everything have nearly 1. Raises ValueError on
+    masks that are not boolean or do not fit together. Section 3.1 (Szymkiewicz-Simpson).
     """
     require_masks(first=first, second=second)
     ### BEGIN SOLUTION
@@ -405,15 +408,15 @@ def expected_overlap(first: Masks, second: Masks) -> dict[str, tuple[float, floa
     """The chance level of two given mask sets: as many weights in every tensor, but placed independently.
 
     first, second  name -> bool tensors, the same names and shapes
-    returns        name -> (IoU, IoMin), and "total" over all weights
+    returns        name -> (IoU, IoMin), two floats, and "total" over all weights
 
     In a tensor of n weights, kept or not, masks of |A| and |B| weights are expected to share |A| |B| / n; IoU and IoMin
     follow from this and the sizes. For the total, the expected intersections and the sizes are added up over the
     tensors. Two empty masks have 1, an empty and another have 0.
 
-    The total is above chance_overlap of the total densities where both sets are dense in the same layers: that much
-    sharing says nothing about single weights. IoMin is the exact expectation, IoU the ratio of expectations. Raises
-    ValueError on masks that are not boolean or do not fit together. Not in the thesis.
+    Where both sets are dense in the same layers, the total is above the chance level of one tensor with all weights in
+    it: that much sharing says nothing about single weights. IoMin is the exact expectation, IoU the ratio of
+    expectations. Raises ValueError on masks that are not boolean or do not fit together. Not in the thesis.
     """
     require_masks(first=first, second=second)
     ### BEGIN SOLUTION

@@ -19,8 +19,10 @@ SWAPPED = "equal uniforms make no noise, and swapped ones turn it around"
 TEMPERATURE = "the temperature divides logit and noise alike, and never decides the side of 1/2"
 SAMPLES = "every axis between the pair and the logits' own is one more sample"
 ENDS = "uniforms of exactly 0 and 1 give finite samples on the right side, in any float dtype"
-SLOPE = "the gradient of a logit is s (1 - s) / temperature, and the sample has the logits' dtype"
+SLOPE = "the gradient of a logit is s (1 - s) / temperature, and none is cut off"
+PRECISION = "the sample has the logits' dtype, but its noise is computed in float32 at least"
 
+INFO = "info = torch.finfo(uniforms.dtype)"
 CLAMP = "uniforms.clamp(info.tiny, 1 - info.eps / 2)"
 LOGS = f"torch.log({CLAMP})"
 SOFT = "torch.sigmoid((logits - torch.log(first / second)) / temperature).to(logits.dtype)"
@@ -65,9 +67,18 @@ for name, old, new, told_by in [
     ("keeps the uniforms away from 0 only", CLAMP, "uniforms.clamp_min(info.tiny)", ENDS),
     ("clamps the ratio of the logarithms, too late", LOGS, "(lambda u, v: ((u / v).clamp(1e-10, 1e10), "
      "torch.ones_like(v)))(*torch.log(uniforms))", ENDS),
-    ("draws the noise in the logits' dtype, however coarse", CLAMP, CLAMP.replace(
+    ("computes the noise in the logits' dtype, with the bounds of another", CLAMP, CLAMP.replace(
         "uniforms.", "uniforms.to(logits.dtype)."), ENDS),
-    ("returns the dtype of the uniforms", SOFT, SOFT.replace(".to(logits.dtype)", ""), SLOPE),
+    ("computes the noise in the logits' dtype, however coarse", INFO,
+     f"uniforms = uniforms.to(logits.dtype)\n    {INFO}", PRECISION),
+    ("rounds the uniforms to the logits' dtype before it computes the noise", CLAMP, CLAMP.replace(
+        "uniforms.", "uniforms.to(logits.dtype).to(uniforms.dtype)."), PRECISION),
+    ("returns the dtype of the uniforms", SOFT, SOFT.replace(".to(logits.dtype)", ""), PRECISION),
+    ("returns float32 for logits in half precision", SOFT, SOFT.replace(
+        "logits.dtype", "torch.promote_types(logits.dtype, torch.float32)"), PRECISION),
+    ("cuts the sample off at 1e-6 and 1 - 1e-6", SOFT, SOFT + ".clamp(1e-6, 1 - 1e-6)", SLOPE),
+    ("cuts the sum of logit and noise off at 10 and -10", SOFT, SOFT.replace(FOUND, f"({FOUND}).clamp(-10, 10)"),
+     SLOPE),
     ("clamps the given uniforms in place", CLAMP, CLAMP.replace("clamp", "clamp_"), ENDS),
     ("detaches the logits", SOFT, SOFT.replace("logits -", "logits.detach() -"), SLOPE),
     ("divides by the temperature in the value, but not in the gradient", SOFT, SOFT.replace(
@@ -95,6 +106,12 @@ alternative("a softmax over keeping and dropping", gumbel_sigmoid, '''
         keep, drop = -torch.log(-torch.log(u))
         scores = torch.stack([(logits + keep) / temperature, drop / temperature], -1)
         return torch.softmax(scores, -1).select(-1, 0).type_as(logits)
+''')
+alternative("in float32, whatever comes", gumbel_sigmoid, '''
+    def gumbel_sigmoid(logits, uniforms=None, temperature=1.0, *, generator=None):
+        first, second = uniforms.float().clamp(1e-30, 1 - 2**-24).log()
+        noise = second.neg().log() - first.neg().log()
+        return logits.float().add(noise).div(temperature).sigmoid().to(logits.dtype)
 ''')
 alternative("one over one plus an exponential", gumbel_sigmoid, '''
     def gumbel_sigmoid(logits, uniforms=None, temperature=1.0, *, generator=None):
@@ -278,6 +295,8 @@ for name, new, told_by in [
     ("returns one price for each tensor", WHOLE.replace(SUM, "torch.stack([part.sum() for part in logits.values()])"),
      PRICE),
     ("returns a plain number", WHOLE.replace("part.sum()", "part.sum().item()"), PRICE),
+    ("makes a new tensor of plain numbers, which no gradient leaves", f"torch.tensor({WHOLE})".replace(
+        "part.sum()", "part.sum().item()"), PULL),
     ("detaches the logits", WHOLE.replace("part.sum", "part.detach().sum"), PULL),
     ("stops pulling at logits below 0", WHOLE.replace(
         "part.sum()", "(part.clamp_min(0) + part.clamp_max(0).detach()).sum()"), PULL),
@@ -458,7 +477,10 @@ for name, new, told_by in [
     ("divides by the first mask", over("a"), UNION),
     ("divides by the second mask", over("b"), UNION),
     ("divides by the mean of both sizes, which is Dice's coefficient", over("(a + b) / 2"), UNION),
-    ("counts the shared weights twice in the union", over("a + b"), UNION),
+    ("is IoMin, with its conventions for empty masks",
+     IOU.replace("(a + b - both) if a or b else 1.0", "min(a, b) if a and b else float(a == b)"), UNION),
+    ("counts the shared weights twice in the union: both sizes added, half of Dice's coefficient", over("a + b"),
+     UNION),
     ("divides by what is not shared", over("a + b - 2 * both"), UNION),
     ("divides by the square root of both sizes, which is the cosine", over("(a * b) ** 0.5"), UNION),
     ("turns the fraction around", IOU.replace("both / (a + b - both) if a or b", "(a + b - both) / both if both"),
@@ -467,7 +489,7 @@ for name, new, told_by in [
     ("returns per cent", IOU.replace("both / (a + b - both)", "100 * both / (a + b - both)"), UNION),
     ("rounds to two digits", IOU.replace("both / (a + b - both)", "round(both / (a + b - both), 2)"), UNION),
     ("returns the number of shared weights", IOU.replace("both / (a + b - both)", "both"), UNION),
-    ("adds a small number to the denominator", IOU.replace("+ b - both)", "+ b - both + 1e-6)"), UNION),
+    ("adds 1 above and below the line", IOU.replace("both / (a + b - both)", "(both + 1) / (a + b - both + 1)"), UNION),
     ("returns tensors", IOU.replace("both / (a + b - both) if a or b else 1.0",
                                     "torch.tensor(both / (a + b - both) if a or b else 1.0)"), UNION),
     ("counts weights that both masks drop as shared", by_entry("(A == B).double().mean()"), UNION),
@@ -481,6 +503,10 @@ for name, new, told_by in [
     ("takes the largest tensor for the total", per_tensor(LARGEST_TOTAL, IOU), TOTAL),
     ("gives two empty masks 0", IOU.replace("1.0", "0.0"), EMPTY),
     ("gives two empty masks nan", IOU.replace("1.0", "math.nan"), EMPTY),
+    ("adds 1e-9 to the denominator instead of asking for empty masks",
+     IOU.replace("(a + b - both) if a or b else 1.0", "(a + b - both + 1e-9)"), EMPTY),
+    ("adds 1e-6 to the denominator instead of asking for empty masks",
+     IOU.replace("(a + b - both) if a or b else 1.0", "(a + b - both + 1e-6)"), EMPTY),
     ("divides by zero where both are empty", IOU.replace(" if a or b else 1.0", ""), EMPTY),
     ("gives 1 as soon as one mask is empty", IOU.replace("a or b", "a and b"), EMPTY),
     ("gives 1 where only the second is empty", IOU.replace("a or b", "b"), EMPTY),
@@ -510,6 +536,15 @@ alternative("logical operations on the tensors, laid end to end for the total", 
         numbers = {name: one(first[name], second[name]) for name in first}
         flat = [torch.cat([masks[name].flatten() for name in first]) for masks in (first, second)]
         return {"total": one(*flat), **numbers}
+''')
+alternative("a division of tensors, in float32", iou, '''
+    def iou(first, second):
+        def one(a, b):
+            union = (a | b).sum()
+            return ((a & b).sum() / union).item() if union else 1.0
+
+        flat = [torch.cat([part.flatten() for part in masks.values()]) for masks in (first, second)]
+        return {name: one(first[name], second[name]) for name in first} | {"total": one(*flat)}
 ''')
 alternative("what differs, from the counts", iou, '''
     def iou(first, second):
@@ -544,7 +579,7 @@ for name, new, told_by in [
     ("divides the smaller size by the larger", IOMIN.replace("both / min(a, b)", "min(a, b) / max(a, b)"), SMALLER),
     ("returns what is not shared of the smaller mask", IOMIN.replace("both / min", "1 - both / min"), SMALLER),
     ("rounds to two digits", IOMIN.replace("both / min(a, b)", "round(both / min(a, b), 2)"), SMALLER),
-    ("adds a small number to the denominator", minimum("min(a, b) + 1e-6"), SMALLER),
+    ("adds 1 above and below the line", IOMIN.replace("both / min(a, b)", "(both + 1) / (min(a, b) + 1)"), SMALLER),
     ("says only whether one is inside the other", IOMIN.replace("both / min(a, b)", "float(both == min(a, b))"),
      SMALLER),
     ("returns tensors", IOMIN.replace("both / min(a, b) if", "torch.tensor(both / min(a, b)) if"), SMALLER),
@@ -564,6 +599,8 @@ for name, new, told_by in [
      SMALLER_TOTAL),
     ("takes the largest tensor for the total", per_tensor(LARGEST_TOTAL, IOMIN), SMALLER_TOTAL),
     ("gives two empty masks 0", IOMIN.replace("float(a == b)", "0.0"), EMPTY),
+    ("adds 1e-9 to the denominator instead of asking for empty masks",
+     IOMIN.replace("min(a, b) if a and b else float(a == b)", "(min(a, b) + 1e-9)"), EMPTY),
     ("gives two empty masks nan", IOMIN.replace("float(a == b)", "0.0 if a or b else math.nan"), EMPTY),
     ("gives 1 as soon as one mask is empty, as it is inside any other", IOMIN.replace("float(a == b)", "1.0"), EMPTY),
     ("divides by zero where one is empty", IOMIN.replace(" if a and b else float(a == b)", ""), EMPTY),
@@ -592,6 +629,15 @@ alternative("sums of tensors, laid end to end for the total", iomin, '''
             smaller = min(a.sum().item(), b.sum().item())
             numbers[name] = (a & b).sum().item() / smaller if smaller else float(torch.equal(a, b))
         return numbers
+''')
+alternative("a division of tensors, in float32", iomin, '''
+    def iomin(first, second):
+        def one(a, b):
+            smaller = torch.minimum(a.sum(), b.sum())
+            return ((a & b).sum() / smaller).item() if smaller else float(torch.equal(a, b))
+
+        flat = [torch.cat([part.flatten() for part in masks.values()]) for masks in (first, second)]
+        return {name: one(first[name], second[name]) for name in first} | {"total": one(*flat)}
 ''')
 alternative("places in lists", iomin, '''
     def iomin(first, second):
@@ -705,6 +751,8 @@ for name, old, new, told_by in [
     ("adds up what is really shared for the total", SUMS, "overlap_counts(first, second)['total']", MEET),
     ("counts only tensors where both masks keep something in the total", *in_all(WHERE_BOTH), EMPTY),
     ("gives two empty masks 0", PAIR, PAIR.replace("float(a == b)", "0.0"), EMPTY),
+    ("adds 1e-9 to both denominators instead of asking for empty masks", PAIR,
+     "(both / (a + b - both + 1e-9), both / (min(a, b) + 1e-9))", EMPTY),
     ("gives two empty masks nan", PAIR, PAIR.replace("float(a == b)", "0.0 if a or b else math.nan"), EMPTY),
     ("gives 1 as soon as one mask is empty", PAIR, PAIR.replace("float(a == b)", "1.0"), EMPTY),
     ("divides by zero where one is empty", PAIR, PAIR.replace(" if a and b else (float(a == b),) * 2", ""), EMPTY),
@@ -746,6 +794,18 @@ alternative("every pair of places, one in n of which is the same", expected_over
             else:
                 result[name] = (1 if a == b else 0,) * 2
         return result
+''')
+alternative("divisions of tensors, in float32", expected_overlap, '''
+    def expected_overlap(first, second):
+        def pair(both, a, b):
+            if not a or not b:
+                return (float(a == b),) * 2
+            return (both / (a + b - both)).item(), (both / torch.minimum(a, b)).item()
+
+        sizes = {name: torch.stack([first[name].sum(), second[name].sum()]) for name in first}
+        chance = {name: part.prod() / first[name].numel() for name, part in sizes.items()}
+        sizes["total"], chance["total"] = sum(sizes.values()), sum(chance.values())
+        return {name: pair(chance[name], *part) for name, part in sizes.items()}
 ''')
 alternative("what each weight of the first mask may expect", expected_overlap, '''
     def expected_overlap(first, second):
