@@ -55,7 +55,8 @@ def _(student, ref, draw):
             soft_one_by_one(logits, uniforms), tolerance=1e-5,
             because="s = sigmoid(l - log(log U1 / log U2)) at temperature 1: two logarithms, a ratio, one more "
                     "logarithm, and a minus. U1 is uniforms[0] and U2 is uniforms[1]; nothing else is drawn (Eq. 3.1)")
-    logits, uniforms = draw.normal(3), torch.tensor([[1e-5, 1 - 1e-5, 0.3], [0.6, 0.2, 1e-5]]).double()
+    logits = draw.normal(3)
+    uniforms = torch.tensor([[1e-5, 1 - 1e-5, 0.3], [0.6, 0.2, 1e-5]]).double()         # exact in float32
     expect(student(logits, uniforms)).close(
         soft_one_by_one(logits, uniforms), tolerance=1e-5,
         because="uniforms near 0 and 1 make the tails of the noise: a bound that keeps 0 and 1 themselves away must "

@@ -77,7 +77,7 @@ for name, old, new, told_by in [
     ("returns float32 for logits in half precision", SOFT, SOFT.replace(
         "logits.dtype", "torch.promote_types(logits.dtype, torch.float32)"), PRECISION),
     ("cuts the sample off at 1e-6 and 1 - 1e-6", SOFT, SOFT + ".clamp(1e-6, 1 - 1e-6)", SLOPE),
-    ("cuts the sum of logit and noise off at 10 and -10", SOFT, SOFT.replace(FOUND, f"({FOUND}).clamp(-10, 10)"),
+    ("cuts the sum of logit and noise off at 14 and -14", SOFT, SOFT.replace(FOUND, f"({FOUND}).clamp(-14, 14)"),
      SLOPE),
     ("clamps the given uniforms in place", CLAMP, CLAMP.replace("clamp", "clamp_"), ENDS),
     ("detaches the logits", SOFT, SOFT.replace("logits -", "logits.detach() -"), SLOPE),
