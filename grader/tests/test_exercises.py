@@ -163,7 +163,8 @@ def test_a_mutant_must_edit_exactly_one_place_and_name_a_property():
 def test_no_mutant_and_no_seed_reaches_a_learners_notebook(lesson):
     text = lesson.notebook.read_text()
     content = json.loads(text)
-    given = [cell["metadata"].get("nbgrader", {}).get("grade_id", "").startswith("include-") for cell in content["cells"]]
+    given = [cell["metadata"].get("nbgrader", {}).get("grade_id", "").startswith("include-")
+             for cell in content["cells"]]
     written = {" ".join(line.split()) for cell, whole in zip(content["cells"], given, strict=True) if not whole
                for line in "".join(cell["source"]).splitlines()}
     for cell in lessons.exercises(content):
